@@ -1,0 +1,232 @@
+"""What happened, as data: everything the command prints, and the diff draws.
+
+The dataclasses here are the one description of a run. `to_dict` and `from_dict`
+are the JSON form (`schema.json` describes it, `SCHEMA_VERSION` numbers it); text,
+Markdown and HTML are renderings of the same object and live elsewhere.
+
+All shapes are in ONNX order. A kernel is given by its spatial taps only; the
+channel counts stand beside it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class NodeRef:
+    """A node as the user can find it: its name, and its operator type."""
+
+    name: str
+    op: str
+
+
+@dataclass(frozen=True)
+class GraphStats:
+    """What a graph weighs.
+
+    `macs` are multiply-adds of one inference, batch 1, with each dynamic extent
+    taken as `nominal_size`; `None` where a shape needed for it is unknown.
+    """
+
+    nodes: int
+    ops: dict[str, int]
+    parameters: int
+    bytes: int
+    macs: int | None
+    nominal_size: int | None = None
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One model file, and the graph in it."""
+
+    path: str | None
+    sha256: str
+    ir_version: int
+    opset: int
+    producer: str
+    stats: GraphStats
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One summand that went into a fused operator.
+
+    nodes     the nodes along this branch, from the source to the sum
+    taps      its own kernel's spatial size, e.g. (1, 3)
+    dilation  in cells of the fused kernel's lattice, per spatial axis
+    origin    cell of the fused kernel that its first tap lands on
+    group     its own group
+    """
+
+    nodes: tuple[NodeRef, ...]
+    taps: tuple[int, ...]
+    dilation: tuple[int, ...]
+    origin: tuple[int, ...]
+    group: int
+
+
+@dataclass(frozen=True)
+class FusedOperator:
+    """One operator that a fusion emitted, and the branches that are in it."""
+
+    node: NodeRef
+    source: str
+    in_channels: int
+    out_channels: int
+    taps: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    pads: tuple[int, ...]
+    group: int
+    branches: tuple[Branch, ...]
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """Nodes that became fewer nodes, around one output tensor.
+
+    `removed` and `added` name nodes of the graph before and after; `macs_before`
+    and `macs_after` count the nodes concerned only.
+    """
+
+    output: str
+    removed: tuple[NodeRef, ...]
+    added: tuple[NodeRef, ...]
+    operators: tuple[FusedOperator, ...]
+    macs_before: int | None
+    macs_after: int | None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A candidate that was left alone: which node, which rule, and a sentence why."""
+
+    node: NodeRef
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class OutputDifference:
+    """How far one output of the two models is apart.
+
+    `max_abs` is the largest absolute difference, `scale` the output's largest
+    magnitude, `relative` their ratio, `tolerance` what `relative` may be.
+    """
+
+    name: str
+    max_abs: float
+    scale: float
+    relative: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The comparison of two models in ONNX Runtime, graph optimizations off.
+
+    `outputs` holds the worst case over all runs, one entry per output. `skipped`
+    says in a sentence each which sizes the original itself rejects.
+    """
+
+    outputs: tuple[OutputDifference, ...]
+    runs: int
+    shapes: tuple[dict[str, tuple[int, ...]], ...]
+    runtime: str
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def worst(self) -> OutputDifference | None:
+        """The output that is furthest off in terms of its tolerance."""
+        return max(self.outputs, key=lambda o: o.relative / o.tolerance, default=None)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every output is within its tolerance."""
+        return all(o.relative <= o.tolerance for o in self.outputs)
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one inference in ONNX Runtime, before and after, interleaved."""
+
+    before_ms: float
+    after_ms: float
+    before_spread_ms: float
+    after_spread_ms: float
+    ratio: float
+    runs: int
+    threads: int
+    provider: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """One run of `optimize`, whole.
+
+    before, after   the two models
+    fusions         what was merged, in graph order
+    refusals        what was left alone, and why
+    folded          constant subgraphs that became initializers (nodes removed)
+    verification    None when it was switched off
+    tools           versions of onnxac and of what it used
+    command         the command line, where there was one
+    """
+
+    before: ModelInfo
+    after: ModelInfo
+    fusions: tuple[Fusion, ...]
+    refusals: tuple[Refusal, ...]
+    folded: int
+    verification: Verification | None
+    tools: dict[str, str]
+    latency: Latency | None = None
+    command: str | None = None
+    schema: int = field(default=SCHEMA_VERSION)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the model that came out differs from the one that went in."""
+        return bool(self.fusions) or self.folded > 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form: plain dicts, lists, numbers and strings."""
+        return typing.cast("dict[str, Any]", _plain(self))
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Report:
+        """The report that `to_dict` wrote. Raises KeyError or TypeError on another shape."""
+        return _build(Report, data)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return value
+
+
+def _build(kind: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        return kind(**{k: _build(hints[k], v) for k, v in value.items()})  # type: ignore[operator]
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        return None if value is None else _build(next(a for a in args if a is not type(None)), value)
+    if origin is tuple:
+        return tuple(_build(args[0], v) for v in value)
+    if origin is dict:
+        return {k: _build(args[1], v) for k, v in value.items()}
+    return value
