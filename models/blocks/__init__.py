@@ -1,0 +1,1 @@
+"""Small re-parameterizable blocks, written from the papers' structure."""
