@@ -1,0 +1,71 @@
+"""HTML and SVG as values that can't be unsafe: text is escaped unless it is `Markup`.
+
+Names in a model come from whoever made it. `clean` makes control characters visible, and
+`name` isolates the direction of the text, so that no name reorders or hides what is around it.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterable
+from typing import Any
+
+VOID = frozenset({"br", "hr", "input", "link", "meta", "path", "rect", "use", "circle"})
+
+# C0 and C1 controls but for tab and line feed, lone surrogates, and the non-characters.
+_UNSAFE = {c: chr(0x2400 + c) for c in range(0x20) if c not in (9, 10)}
+_UNSAFE |= dict.fromkeys((*range(0x7F, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF), "\ufffd")
+
+
+class Markup(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+def clean(text: str) -> str:
+    """`text` with characters that HTML forbids replaced by ones that show."""
+    return text.translate(_UNSAFE)
+
+
+def escape(text: object) -> str:
+    """`text` for an element or a quoted attribute; `Markup` stays as it is."""
+    return text if isinstance(text, Markup) else html.escape(clean(str(text)), quote=True)
+
+
+def join(parts: Iterable[object]) -> Markup:
+    """All parts in a row, each escaped unless it is `Markup`."""
+    return Markup("".join(escape(p) for p in parts if p is not None))
+
+
+def tag(element: str, *children: object, **attributes: object) -> Markup:
+    """One element. `class_` is class, `data_x` is data-x; None leaves an attribute out."""
+    given = (
+        f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"'
+        if value is not True
+        else f" {key.rstrip('_').replace('_', '-')}"
+        for key, value in attributes.items()
+        if value is not None and value is not False
+    )
+    opening = f"<{element}{''.join(given)}"
+    # SVG knows no void elements: there the slash is what closes them.
+    return Markup(f"{opening}/>" if element in VOID else f"{opening}>{join(children)}</{element}>")
+
+
+def shorten(text: str, limit: int = 64) -> str:
+    """The end of a long name, where names of nodes differ."""
+    return text if len(text) <= limit else f"…{text[1 - limit :]}"
+
+
+def name(text: str, limit: int = 64) -> Markup:
+    """A name from a model: its direction isolated, and shortened with more in its title."""
+    title = shorten(text, 400) if len(text) > limit else None
+    return tag("bdi", shorten(text, limit) or "(unnamed)", title=title)
+
+
+def embedded_json(data: Any) -> Markup:
+    """JSON for inside a script element: nothing in it can end the element."""
+    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    safe = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return Markup(safe)

@@ -1,0 +1,182 @@
+"""The one self-contained HTML file.
+
+The page reads from top to bottom without scripts and without Netron. Scripts add search,
+keys, the colour scheme, and two Netron panes; the page's own policy forbids every request.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from importlib.resources import files
+from pathlib import PurePath
+
+from onnx import ModelProto
+
+from ..report import ModelInfo, Report, Verification
+from . import numbers
+from .cards import cards
+from .details import left_alone, proof, provenance
+from .facts import Facts, Known, gather
+from .html import Markup, embedded_json, join, name, tag
+from .panes import Panes, build_panes
+from .summary import summary
+
+# Nothing may be fetched, from anywhere; scripts and frames are the page's own.
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; "
+    "img-src data: blob:; worker-src blob:; frame-src 'self'; form-action 'none'; base-uri 'none'"
+)
+
+STYLES = ("page.css", "cards.css", "panes.css")
+SCRIPTS = ("page.js", "panes.js", "links.js")
+
+
+def render_html(  # noqa: PLR0913 - the one entry point, and all its options are keywords
+    before: ModelProto,
+    after: ModelProto,
+    report: Report | None = None,
+    *,
+    netron: bool = True,
+    command: str | None = None,
+    verification: Verification | None = None,
+    before_info: ModelInfo | None = None,
+    after_info: ModelInfo | None = None,
+) -> str:
+    """The visual diff of two models as one HTML file.
+
+    With `report` it shows each fusion; without it, any two models can be compared, and
+    `before_info` and `after_info` give the totals. `netron` adds two panes of the installed
+    netron package; where it is missing or too different, the page says so and goes without.
+    """
+    facts = gather(before, after, Known(report, verification, command, before_info, after_info))
+    panes = build_panes(before, after, facts.matching) if netron else Panes.none()
+    items, symbols = cards(
+        facts.matching,
+        report.fusions if report else None,
+        (before, after),
+        facts.verification,
+    )
+    body = (
+        _bar(facts),
+        tag(
+            "main",
+            summary(facts),
+            _bench(facts, items, panes),
+            left_alone(facts),
+            proof(facts),
+            provenance(facts),
+        ),
+        _footer(panes),
+        symbols,
+        _data("report", embedded_json(report.to_dict() if report else None)),
+        panes.data,
+        *(tag("script", Markup(asset(s))) for s in SCRIPTS),
+    )
+    return f"<!doctype html>\n{tag('html', _head(facts), tag('body', *body), lang='en')}\n"
+
+
+def asset(file: str) -> str:
+    """The text of one of the files beside this module."""
+    return files(__package__).joinpath("assets", file).read_text(encoding="utf-8")
+
+
+def _head(facts: Facts) -> Markup:
+    return tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", f"{facts.headline} {facts.verdict.headline} — onnxac diff"),
+        *(tag("style", Markup(asset(s))) for s in STYLES),
+    )
+
+
+def _bar(facts: Facts) -> Markup:
+    names = (_file(facts.before, "before"), " → ", _file(facts.after, "after"))
+    return tag(
+        "header",
+        tag("a", "Skip to the changes", href="#changes", class_="skip"),
+        tag("p", tag("b", "onnxac"), " diff", class_="brand"),
+        tag("p", *names, class_="names"),
+        tag(
+            "button",
+            "◐ Auto",
+            id="theme",
+            type="button",
+            hidden=True,
+            aria_label="Colour scheme: auto",
+        ),
+        class_="bar-top",
+    )
+
+
+def _file(info: ModelInfo | None, fallback: str) -> Markup:
+    return name(PurePath(info.path).name, 48) if info and info.path else tag("span", fallback)
+
+
+def _bench(facts: Facts, items: Markup, panes: Panes) -> Markup:
+    merged = facts.report is not None
+    found = len(facts.report.fusions) if facts.report else len(facts.matching.counterparts)
+    title = tag(
+        "h2",
+        "Merged " if merged else "Changed ",
+        tag("span", numbers.count(found), class_="n"),
+        id="changes",
+    )
+    rail = tag(
+        "div",
+        tag("header", title, _legend(facts), _search(facts)),
+        _list(items, found),
+        class_="rail",
+    )
+    return tag("section", rail, panes.section, class_="bench", aria_labelledby="changes")
+
+
+def _list(items: Markup, found: int) -> Markup:
+    if not found:
+        return tag("p", "The two graphs have the same nodes.", class_="dim")
+    empty = tag("p", "Nothing matches.", class_="dim", id="nothing", hidden=True)
+    return join((tag("ol", items, class_="cards"), empty))
+
+
+def _legend(facts: Facts) -> Markup | None:
+    if facts.report is None or not facts.report.fusions:
+        return None
+    text = (
+        "Each grid is a kernel. On the left the branches, each on the cells its weights land on; "
+        "on the right the one kernel they became, every cell in the colours of its branches."
+    )
+    return tag("p", text, class_="legend")
+
+
+def _search(facts: Facts) -> Markup:
+    fusions = facts.report.fusions if facts.report else ()
+    kinds = Counter(f"{o.node.op} {numbers.extent(o.taps)}" for f in fusions for o in f.operators)
+    options = [tag("option", "All kinds", value="")]
+    options += [tag("option", f"{kind} ({n})", value=kind) for kind, n in kinds.most_common(20)]
+    box = tag(
+        "input",
+        type="search",
+        id="search",
+        placeholder="Search names, operators, reasons",
+        aria_label="Search",
+    )
+    pick = tag("select", *options, id="kind", aria_label="Kind") if len(kinds) > 1 else None
+    status = tag("output", id="found", class_="dim", aria_live="polite")
+    return tag("form", box, pick, status, class_="search", role="search", hidden=True)
+
+
+def _footer(panes: Panes) -> Markup:
+    keys = (
+        ("/", "search"),
+        ("j k", "next, previous"),
+        ("Enter", "show in the graphs"),
+        ("t", "colours"),
+    )
+    hints = join(tag("span", tag("kbd", key), " ", what) for key, what in keys)
+    return tag("footer", tag("p", hints, class_="keys", hidden=True), panes.notice)
+
+
+def _data(key: str, content: Markup) -> Markup:
+    return tag("script", content, id=key, type="application/json")
