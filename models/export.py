@@ -98,7 +98,8 @@ def main(prefixes: list[str]) -> None:
         try:
             records = export_entry(entry)
         except Exception as error:  # one network must not keep the others from being written
-            failed.append(f"{entry.name}: {type(error).__name__}: {error}")
+            reason = str(error).partition("\n")[0][:200]
+            failed.append(f"{entry.name}: {type(error).__name__}: {reason}")
             print(f"{entry.name}: FAILED")
             continue
         merge_into_index(records)

@@ -152,7 +152,7 @@ def _assert_same(
 def deploy_form(model: nn.Module) -> nn.Module:
     """Return a float32 copy of `model` with every collapsible block collapsed."""
     model = copy.deepcopy(model).double().eval()
-    if isinstance(model, Collapsible | CollapsibleLinear):
+    if hasattr(model, "collapsed"):
         return model.collapsed().float().eval()
     for name, child in list(model.named_children()):
         setattr(model, name, deploy_form(child).double())
