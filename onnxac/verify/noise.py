@@ -1,0 +1,98 @@
+"""The original's own rounding noise: how far it moves when its weights move by one rounding.
+
+A fused kernel is the original's weights, rounded once more, and summed in another
+order. Both are within what an original does whose weights are off in the last bit. So
+the original with such weights, run on the same feed, measures what a legitimate
+optimizer may change: next to nothing on a healthy net, and a lot on one whose
+statistics amplify every rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from onnxac.inputs import Array, Feed
+from onnxac.verify.compare import epsilon
+
+# Floating-point operands that steer rather than weigh: half an ulp may cost a whole row.
+STEERING = frozenset({"Resize", "Upsample", "Range", "NonMaxSuppression", "OneHot", "Pad"})
+
+# A noisy copy is held in memory and written whole, so not for models beyond this.
+MAX_BYTES = 1 << 30
+
+
+def write_noisy(model: onnx.ModelProto, source: Path, target: Path, seed: int) -> bool:
+    """Write `model` (from `source`, with its external data) with noisy weights to `target`.
+
+    Every weight w becomes w·(1 + ε·u), with u in [-1, 1] and ε of the weight's own type.
+    False, and nothing is written, when the model is too large for it.
+    """
+    size = model.ByteSize() + sum(_external_bytes(t) for t in model.graph.initializer)
+    if size > MAX_BYTES:
+        return False
+    noisy = onnx.ModelProto()
+    noisy.CopyFrom(model)
+    onnx.load_external_data_for_model(noisy, str(source.parent))
+    steering = {name for n in noisy.graph.node if n.op_type in STEERING for name in n.input[1:]}
+    rng = np.random.default_rng(seed)
+    for name, tensor in _weights(noisy.graph):
+        if name not in steering:
+            _perturb(tensor, rng)
+    target.write_bytes(noisy.SerializeToString())
+    return True
+
+
+def perturb_feeds(feeds: dict[str, Feed], seed: int) -> dict[str, Feed]:
+    """The feeds, each value off by up to one rounding."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: [_noisy(v, rng) for v in feed] if isinstance(feed, list) else _noisy(feed, rng)
+        for name, feed in feeds.items()
+    }
+
+
+def coarsest_epsilon(model: onnx.ModelProto) -> float:
+    """The largest ε among the types of the weights; 0 where there are none."""
+    types = {tensor.data_type for _, tensor in _weights(model.graph)}
+    spacings = (epsilon(onnx.helper.tensor_dtype_to_np_dtype(t)) for t in types)
+    return max((s for s in spacings if s is not None), default=0.0)
+
+
+def _external_bytes(tensor: onnx.TensorProto) -> int:
+    external = tensor.data_location == onnx.TensorProto.EXTERNAL
+    if not external:
+        return 0
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    return int(np.prod(tensor.dims, dtype=np.float64)) * dtype.itemsize
+
+
+def _weights(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    for tensor in graph.initializer:
+        yield tensor.name, tensor
+    for node in graph.node:
+        if node.op_type == "Constant":
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    yield node.output[0], attribute.t
+
+
+def _perturb(tensor: onnx.TensorProto, rng: np.random.Generator) -> None:
+    if epsilon(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)) is None:
+        return
+    values = numpy_helper.to_array(tensor)
+    tensor.CopyFrom(numpy_helper.from_array(_noisy(values, rng), tensor.name))
+
+
+def _noisy(values: Array, rng: np.random.Generator) -> Array:
+    spacing = epsilon(values.dtype)
+    if spacing is None or values.dtype.kind == "c":
+        return values
+    wide = values.astype(np.float64)
+    # Whole numbers in a float (1, 2, -1) are meant exactly, and fusing keeps them exact.
+    noise = np.where(wide == np.round(wide), 0.0, rng.uniform(-spacing, spacing, wide.shape))
+    return np.asarray(wide * (1.0 + noise)).astype(values.dtype)
