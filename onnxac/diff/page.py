@@ -28,7 +28,8 @@ POLICY = (
 )
 
 STYLES = ("page.css", "cards.css", "panes.css")
-SCRIPTS = ("page.js", "panes.js", "links.js")
+SCRIPTS = ("page.js", "links.js", "panes.js")
+FRAME_FILES = ("frame.css", "frame.js")
 
 
 def render_html(  # noqa: PLR0913 - the one entry point, and all its options are keywords
@@ -49,7 +50,7 @@ def render_html(  # noqa: PLR0913 - the one entry point, and all its options are
     netron package; where it is missing or too different, the page says so and goes without.
     """
     facts = gather(before, after, Known(report, verification, command, before_info, after_info))
-    panes = build_panes(before, after, facts.matching) if netron else Panes.none()
+    panes = _panes(before, after, facts) if netron else Panes.none()
     items, symbols = cards(
         facts.matching,
         report.fusions if report else None,
@@ -73,6 +74,11 @@ def render_html(  # noqa: PLR0913 - the one entry point, and all its options are
         *(tag("script", Markup(asset(s))) for s in SCRIPTS),
     )
     return f"<!doctype html>\n{tag('html', _head(facts), tag('body', *body), lang='en')}\n"
+
+
+def _panes(before: ModelProto, after: ModelProto, facts: Facts) -> Panes:
+    inside = {name: asset(name) for name in FRAME_FILES}
+    return build_panes(before, after, facts.matching, inside)
 
 
 def asset(file: str) -> str:

@@ -1,13 +1,37 @@
-"""The two Netron panes."""
+"""The two Netron panes: their place in the page, and the data that the scripts unpack."""
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 from dataclasses import dataclass
 
 from onnx import ModelProto
 
-from .html import Markup
+from .html import Markup, join, tag
+from .index import GraphIndex
+from .netron import Netron, read_netron
 from .pairing import Matching
+from .slim import without_weights
+
+# Netron is by Lutz Roeder and others, under the MIT licence, which asks for this notice.
+LICENCE = """Copyright (c) Lutz Roeder
+
+Permission is hereby granted, free of charge, to any person obtaining a copy of this software \
+and associated documentation files (the "Software"), to deal in the Software without \
+restriction, including without limitation the rights to use, copy, modify, merge, publish, \
+distribute, sublicense, and/or sell copies of the Software, and to permit persons to whom the \
+Software is furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all copies or \
+substantial portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING \
+BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND \
+NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, \
+DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, \
+OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +43,90 @@ class Panes:
     notice: Markup
 
     @staticmethod
-    def none() -> Panes:
-        """No panes."""
-        return Panes(Markup(), Markup(), Markup())
+    def none(reason: str = "") -> Panes:
+        """No panes, and a sentence why."""
+        notice = (
+            tag("p", f"Graphs side by side: {reason}.", class_="notice") if reason else Markup()
+        )
+        return Panes(Markup(), Markup(), notice)
 
 
-def build_panes(before: ModelProto, after: ModelProto, matching: Matching) -> Panes:
-    """The panes."""
-    return Panes.none()
+def build_panes(
+    before: ModelProto, after: ModelProto, matching: Matching, frame_files: dict[str, str]
+) -> Panes:
+    """The panes, or none with the reason. `frame_files` run inside each pane's frame."""
+    indexes = GraphIndex(before), GraphIndex(after)
+    operators = {(_domain(n.domain), n.op_type) for index in indexes for n in index.nodes}
+    netron = read_netron(operators)
+    if isinstance(netron, str):
+        return Panes.none(netron)
+    viewer = {**netron.__dict__, "frame": frame_files}
+    data = join(
+        (
+            _packed("netron", json.dumps(viewer).encode()),
+            _packed("before", without_weights(before).SerializeToString()),
+            _packed("after", without_weights(after).SerializeToString()),
+            _packed("links", json.dumps(links(*indexes, matching)).encode()),
+        )
+    )
+    return Panes(_section(indexes), data, _notice(netron))
+
+
+def links(b: GraphIndex, a: GraphIndex, matching: Matching) -> dict[str, object]:
+    """The matching for the scripts, which know a node by the first tensor that it writes."""
+    return {
+        "before": [_output(b, i) for i in range(len(b.nodes))],
+        "after": [_output(a, j) for j in range(len(a.nodes))],
+        "removed": matching.removed,
+        "added": matching.added,
+        "changed": matching.changed,
+        "unchanged": matching.unchanged,
+        "groups": [(c.before, c.after) for c in matching.counterparts],
+    }
+
+
+def _output(index: GraphIndex, i: int) -> str:
+    return next((name for name in index.nodes[i].output if name), "")
+
+
+def _domain(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
+
+
+def _packed(key: str, data: bytes) -> Markup:
+    # No time stamp: the same models make the same page.
+    text = base64.b64encode(gzip.compress(data, 9, mtime=0)).decode("ascii")
+    return tag("script", Markup(text), id=f"data-{key}", type="application/gzip+base64")
+
+
+def _section(indexes: tuple[GraphIndex, GraphIndex]) -> Markup:
+    legend = (
+        tag("span", tag("i", class_=f"swatch {kind}", aria_hidden="true"), kind)
+        for kind in ("removed", "added", "changed", "unchanged")
+    )
+    linked = tag(
+        "label",
+        tag("input", type="checkbox", id="linked", checked=True),
+        "scroll and zoom together",
+    )
+    wide = tag("button", "Widen", id="wide", type="button", aria_pressed="false")
+    bar = tag("div", tag("p", *legend, class_="key"), linked, wide, class_="pane-bar")
+    sides = (
+        _pane(side, len(i.nodes)) for side, i in zip(("before", "after"), indexes, strict=True)
+    )
+    frames = tag("div", *sides, class_="frames")
+    trouble = tag("p", id="trouble", class_="notice", role="alert", hidden=True)
+    return join((tag("div", bar, frames, class_="panes", id="panes", hidden=True), trouble))
+
+
+def _pane(side: str, nodes: int) -> Markup:
+    title = tag("figcaption", tag("b", side.capitalize()), f" {nodes:,} nodes", class_="caption")
+    wait = tag("p", "Drawing the graph…", class_="wait")
+    place = tag("div", wait, class_="place", id=f"pane-{side}")
+    return tag("figure", title, place, class_=side)
+
+
+def _notice(netron: Netron) -> Markup:
+    text = f"The graphs are drawn by Netron {netron.version}, whose files are part of this page."
+    licence = tag("details", tag("summary", "Netron's licence (MIT)"), tag("pre", LICENCE))
+    return tag("div", tag("p", text), licence, class_="notice")

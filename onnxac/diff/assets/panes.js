@@ -1,0 +1,106 @@
+// Unpacks the two viewers, after the page has been drawn. Where a viewer can't start, the
+// page stays as it is and says why.
+(() => {
+  "use strict";
+  const $ = (id) => document.getElementById(id);
+  if (!$("panes") || !$("data-netron")) return;
+
+  async function unpack(id) {
+    const bytes = Uint8Array.from(atob($(id).textContent), (c) => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Uint8Array(await new Response(stream).arrayBuffer());
+  }
+  const unpackText = async (id) => new TextDecoder().decode(await unpack(id));
+  const blob = (text, type) => URL.createObjectURL(new Blob([text], { type }));
+
+  function fail(error) {
+    const text = error && error.message ? error.message : String(error);
+    $("panes").hidden = true;
+    document.body.classList.remove("has-panes");
+    const trouble = $("trouble");
+    trouble.textContent = `The graphs can't be drawn side by side: ${text}. Everything else on this page holds.`;
+    trouble.hidden = false;
+    window.onnxac.show = null;
+  }
+
+  // Layout off the main thread, where the browser allows a worker in a page from a file.
+  async function startWorker(modules) {
+    if (!modules.worker || !modules.dagre) return null;
+    const dagre = blob(modules.dagre, "text/javascript");
+    const source = modules.worker.replaceAll(/(['"])netron\/dagre\1/g, JSON.stringify(dagre));
+    const probe = blob(`import ${JSON.stringify(dagre)}; postMessage("ready");`, "text/javascript");
+    return new Promise((resolve) => {
+      let worker;
+      const done = (works) => {
+        clearTimeout(timer);
+        if (worker) worker.terminate();
+        resolve(works ? blob(source, "text/javascript") : null);
+      };
+      const timer = setTimeout(() => done(false), 1500);
+      try {
+        worker = new Worker(probe, { type: "module" });
+        worker.onmessage = () => done(true);
+        worker.onerror = () => done(false);
+      } catch {
+        done(false);
+      }
+    });
+  }
+
+  function documentFor(netron, imports) {
+    const map = JSON.stringify({ imports });
+    const scripts =
+      `<script type="importmap">${map}<\/script>` +
+      `<script>window.exports = {}; window.onnxacPane = frameElement.onnxacPane;<\/script>` +
+      `<script type="module">${netron.frame["frame.js"].replaceAll("</", "<\\/")}<\/script>`;
+    const head = `<style>${netron.style}\n${netron.frame["frame.css"]}</style>${scripts}</head>`;
+    return netron.html.replace("</head>", () => head);
+  }
+
+  function openPane(side, html, setup) {
+    return new Promise((resolve, reject) => {
+      const frame = document.createElement("iframe");
+      frame.title = `${side}: the graph in Netron`;
+      frame.onnxacPane = { ...setup, ready: resolve, failed: reject };
+      frame.srcdoc = html;
+      $(`pane-${side}`).append(frame);
+    }).then((pane) => {
+      $(`pane-${side}`).querySelector(".wait").remove();
+      return pane;
+    });
+  }
+
+  async function open() {
+    const [netron, links] = (await Promise.all([unpackText("data-netron"), unpackText("data-links")])).map(JSON.parse);
+    const models = { before: await unpack("data-before"), after: await unpack("data-after") };
+    const imports = {};
+    for (const [name, source] of Object.entries(netron.modules)) {
+      imports[`netron/${name}`] = blob(source, "text/javascript");
+    }
+    const large = links.before.length + links.after.length > 400;
+    const worker = large ? await startWorker(netron.modules) : null;
+    const html = documentFor(netron, imports);
+    const kinds = {
+      before: { removed: links.removed, changed: links.changed.map(([i]) => i) },
+      after: { added: links.added, changed: links.changed.map(([, j]) => j) },
+    };
+    $("panes").hidden = false;
+    document.body.classList.add("has-panes");
+    const panes = await Promise.all(
+      ["before", "after"].map((side) =>
+        openPane(side, html, {
+          file: new File([models[side]], `${side}.onnx`),
+          metadata: netron.metadata,
+          keys: links[side],
+          kinds: kinds[side],
+          worker,
+        }),
+      ),
+    );
+    window.onnxac.link({ before: panes[0], after: panes[1] }, links);
+    document.body.dataset.panes = "ready";
+  }
+
+  // The first useful sight is the page itself: let it be painted before the unpacking.
+  requestAnimationFrame(() => setTimeout(() => open().catch(fail), 30));
+})();

@@ -1,0 +1,158 @@
+"""Geometry of a convolution along one spatial axis.
+
+    y[p] = Σ_k kernel[k] · x̂[stride·p + dilation·k + offset],   p = 0 … P − 1
+    P    = ⌊(up·(N − 1) + extent) / stride⌋ + 1
+
+x̂ is the source of length N, spread out by `up` (up − 1 zeros between neighbours, which
+makes a transposed convolution an ordinary one) and extended beyond its edges as `edge`
+says. Two numbers hold all padding and cropping there is:
+
+    offset = −pad_begin (+ crop_begin)                    where the first tap reads
+    extent = pad_begin + pad_end − dilation·(taps − 1)    how many outputs there are
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Edge = Literal["zero", "reflect", "edge", "wrap"]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One spatial axis; all fields are in elements of the (spread) source."""
+
+    taps: int = 1
+    dilation: int = 1
+    stride: int = 1
+    up: int = 1
+    offset: int = 0
+    extent: int = 0
+    edge: Edge = "zero"
+
+    @property
+    def span(self) -> int:
+        """Distance from the first tap to the last."""
+        return self.dilation * (self.taps - 1)
+
+    @property
+    def pad_begin(self) -> int:
+        """Elements read before the source's first; negative where some are skipped."""
+        return -self.offset
+
+    @property
+    def pad_end(self) -> int:
+        """Elements read after the source's last, as an upper bound over all lengths."""
+        return self.extent + self.offset + self.span
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether output p reads element p, for every p, and there are N of them."""
+        return (
+            self.taps == self.stride == self.up == 1 and self.offset == 0 and self.extent == 0
+        )
+
+    @property
+    def is_transparent(self) -> bool:
+        """Whether positions beyond the outputs would read beyond the source only.
+
+        Zeros around the outputs are then what zeros around the source give.
+        """
+        return (
+            self.taps == 1
+            and self.edge == "zero"
+            and self.offset < self.stride
+            and self.pad_end >= 0
+        )
+
+    def length(self, source: int) -> int:
+        """Number of outputs for a source of `source` elements."""
+        return (self.up * (source - 1) + self.extent) // self.stride + 1
+
+    def reads_beyond(self, source: int | None) -> bool:
+        """Whether some output reads past an edge; for every length where `source` is None."""
+        if self.offset < 0:
+            return True
+        if source is None:
+            return self.pad_end > 0
+        last = self.stride * (self.length(source) - 1) + self.span + self.offset
+        return last > self.up * (source - 1)
+
+    def after(self, inner: Axis) -> Axis:
+        """The taps of self∘inner, edges not considered (see `affine.substitute`).
+
+        Self reads inner's outputs: position q of them is stride₁·q + dilation₁·k + offset₁
+        of the source, so strides multiply and offsets and extents scale by inner's stride.
+        """
+        steps = [s for s in (inner.stride * self.dilation * (self.taps > 1),
+                             inner.dilation * (inner.taps > 1)) if s]
+        dilation = math.gcd(*steps) if steps else 1
+        span = inner.stride * self.span + inner.span
+        return Axis(
+            taps=span // dilation + 1,
+            dilation=dilation,
+            stride=inner.stride * self.stride,
+            up=inner.up,
+            offset=inner.stride * self.offset + inner.offset,
+            extent=inner.extent + inner.stride * self.extent,
+            edge=inner.edge,
+        )
+
+    def agrees_with(self, other: Axis, source: int | None) -> bool:
+        """Whether both can be one convolution: same steps, outputs and extension."""
+        if (self.stride, self.up) != (other.stride, other.up):
+            return False
+        if self.extent != other.extent and (
+            source is None or self.length(source) != other.length(source)
+        ):
+            return False
+        return (
+            self.edge == other.edge
+            or not self.reads_beyond(source)
+            or not other.reads_beyond(source)
+        )
+
+    def union(self, other: Axis, source: int | None) -> Axis:
+        """The smallest axis whose lattice holds the taps of both; they must agree."""
+        offset = min(self.offset, other.offset)
+        last = max(self.offset + self.span, other.offset + other.span)
+        steps = [d for d in (self.dilation * (self.taps > 1), other.dilation * (other.taps > 1),
+                             abs(self.offset - other.offset)) if d]
+        dilation = math.gcd(*steps) if steps else 1
+        reach = self if self.reads_beyond(source) else other
+        wider = self if self.span >= other.span else other
+        return replace(
+            reach, taps=(last - offset) // dilation + 1, dilation=dilation, offset=offset,
+            extent=wider.extent,
+        )
+
+    def covers(self, other: Axis) -> bool:
+        """Whether every tap of other is a tap of self."""
+        first = other.offset - self.offset
+        return (
+            first >= 0
+            and first + other.span <= self.span
+            and first % self.dilation == 0
+            and (other.taps == 1 or other.dilation % self.dilation == 0)
+        )
+
+    def cells(self, other: Axis) -> range:
+        """Which of self's taps other's taps are; self covers other."""
+        step = other.dilation // self.dilation if other.taps > 1 else 1
+        first = (other.offset - self.offset) // self.dilation
+        return range(first, first + step * (other.taps - 1) + 1, step)
+
+    def without_crop(self, source: int | None) -> tuple[Axis, int, int]:
+        """The same outputs with pads that are not negative, and the taps of weight zero
+        that this takes before and behind: an operator's window can pad but not crop."""
+        begin = max(-(-self.offset // self.dilation), 0)
+        axis = replace(self, offset=self.offset - begin * self.dilation, taps=self.taps + begin)
+        if axis.pad_end < 0 and source is not None:
+            # Where the last window leaves elements unread anyway there is nothing to crop.
+            relaxed = replace(axis, extent=axis.extent - axis.pad_end)
+            if relaxed.length(source) == axis.length(source):
+                axis = relaxed
+        end = max(-(axis.pad_end // axis.dilation), 0)
+        return replace(axis, taps=axis.taps + end), begin, end

@@ -1,0 +1,174 @@
+"""A plan applied to the graph, in one step; and constants that exporters left as subgraphs.
+
+Redefined tensors keep their names, so nothing else in the graph has to know. What lost its
+last reader by this goes; what had none to begin with stays.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxac.algebra import Obstacle
+from onnxac.arrange import Piece
+from onnxac.emit import Emitted, Emitter, NotFiniteError
+from onnxac.facts import Facts
+from onnxac.model import Model, captured_names
+from onnxac.plan import Blocked, Change, Plan, Redefinition
+
+# Bytes that a folded constant may add to the file, beyond what its own nodes and leaves took.
+_FOLD_SLACK = 1024
+
+
+@dataclass
+class Applied:
+    """What was done. Nodes are graphsurgeon's; `operators` pairs a new node with its piece."""
+
+    changes: list[AppliedChange] = field(default_factory=list)
+    blocked: list[Blocked] = field(default_factory=list)
+    removed: list[gs.Node] = field(default_factory=list)
+
+
+@dataclass
+class AppliedChange:
+    """One change of the plan, with the nodes it added."""
+
+    change: Change
+    added: list[gs.Node]
+    operators: list[tuple[gs.Node, Piece]]
+
+
+class Rewriter:
+    """Applies a plan to the graph of a model."""
+
+    def __init__(self, model: Model, facts: Facts) -> None:
+        self._model, self._facts = model, facts
+        self._graph = model.graph
+        self._nodes = list(model.graph.nodes)
+        self._tensors = {t.name: t for n in self._nodes for t in (*n.inputs, *n.outputs) if t.name}
+        self._tensors.update((t.name, t) for t in (*self._graph.inputs, *self._graph.outputs))
+        proto = model.proto.graph
+        self._taken = set(self._tensors) | {t.name for t in proto.initializer}
+        self._taken |= {n.name for n in self._nodes} | captured_names(proto)
+        self._captured = captured_names(proto)
+
+    def apply(self, plan: Plan) -> Applied:
+        """Rewrite the graph. Changes whose weights overflow are left out, and said so."""
+        done = Applied()
+        replaced: dict[int, list[gs.Node]] = defaultdict(list)
+        before = self._alive(self._nodes)
+        for change in plan.changes:
+            try:
+                emitted = [(r, self._emit(r)) for r in change.redefinitions]
+            except NotFiniteError as error:
+                done.blocked.append(
+                    Blocked(change.redefinitions[0].tensor, Obstacle("values", str(error)))
+                )
+                continue
+            applied = AppliedChange(change, [], [])
+            for redefinition, result in emitted:
+                applied.added += result.nodes
+                applied.operators += result.operators
+                replaced[self._detach(redefinition.tensor, result.nodes)] += result.nodes
+            done.changes.append(applied)
+        nodes: list[gs.Node] = []
+        for node in self._nodes:
+            nodes += replaced.get(id(node), [])
+            nodes.append(node)
+        self._drop_aliases(plan.aliases, nodes)
+        self._fold(nodes)
+        alive = self._alive(nodes)
+        done.removed = [n for n in self._nodes if id(n) in before and id(n) not in alive]
+        gone = {id(n) for n in done.removed}
+        self._graph.nodes = [n for n in nodes if id(n) not in gone]
+        self._forget(done.removed)
+        return done
+
+    def _emit(self, redefinition: Redefinition) -> Emitted:
+        emitter = Emitter(self._tensors, self._facts, self._unique, self._wish)
+        return emitter.emit(redefinition)
+
+    def _unique(self, wish: str) -> str:
+        name, count = wish, 0
+        while name in self._taken:
+            count += 1
+            name = f"{wish}_{count}"
+        self._taken.add(name)
+        return name
+
+    def _wish(self, piece: Piece) -> str:
+        """Name of a new operator: that of the branch with the largest kernel, and that it is fused."""
+        largest = max(piece.conv.marks, key=lambda m: np.prod([a.taps for a in m.axes]))
+        named = [self._nodes[s] for s in largest.steps if self._nodes[s].name]
+        windowed = [n for n in named if n.op in ("Conv", "ConvTranspose", "MatMul", "Gemm")]
+        chosen = (windowed or named)[:1]
+        return f"{chosen[0].name}_fused" if chosen else ""
+
+    def _detach(self, tensor: str, new: list[gs.Node]) -> int:
+        """Take the tensor away from the node that made it; returns that node's id."""
+        made = self._tensors[tensor]
+        (maker,) = [n for n in made.inputs if not any(n is m for m in new)]
+        if len(maker.outputs) == 1:
+            maker.outputs.clear()
+        else:
+            index = next(i for i, t in enumerate(maker.outputs) if t is made)
+            maker.outputs[index] = gs.Variable(self._unique(f"{tensor}_unused"))
+        return id(maker)
+
+    def _drop_aliases(self, aliases: dict[str, str], nodes: list[gs.Node]) -> None:
+        """Let readers of a tensor that equals another one read that one."""
+        for node in nodes:
+            for index, tensor in enumerate(node.inputs):
+                name = tensor.name
+                while name in aliases:
+                    name = aliases[name]
+                if name != tensor.name:
+                    node.inputs[index] = self._tensors[name]
+
+    def _alive(self, nodes: list[gs.Node]) -> set[int]:
+        """Nodes that an output of the model, or a subgraph, depends on."""
+        makers = {t.name: n for n in nodes for t in n.outputs if t.name}
+        waiting = [t.name for t in self._graph.outputs] + sorted(self._captured)
+        alive: set[int] = set()
+        while waiting:
+            maker = makers.get(waiting.pop())
+            if maker is not None and id(maker) not in alive:
+                alive.add(id(maker))
+                waiting += [t.name for t in maker.inputs]
+        return alive
+
+    def _fold(self, nodes: list[gs.Node]) -> None:
+        """Replace computed constants by initializers, where that does not enlarge the file."""
+        alive = self._alive(nodes)
+        stored: dict[str, gs.Constant | None] = {}
+        for node in nodes:
+            if id(node) not in alive or all(self._facts.is_constant(t.name) for t in node.outputs):
+                continue
+            for index, tensor in enumerate(node.inputs):
+                name = tensor.name
+                if not name or not self._facts.is_computed(name):
+                    continue
+                if name not in stored:
+                    stored[name] = self._stored(name)
+                held = stored[name]
+                if held is not None:
+                    node.inputs[index] = held
+
+    def _stored(self, name: str) -> gs.Constant | None:
+        saved = self._facts.chain_bytes(name)
+        size = self._facts.nbytes(name)
+        if saved is None or size is None or size > saved + _FOLD_SLACK:
+            return None
+        value = self._facts.value(name)
+        return None if value is None else gs.Constant(self._unique(f"{name}.value"), np.asarray(value))
+
+    def _forget(self, gone: list[gs.Node]) -> None:
+        """Take removed nodes off the reader lists of their inputs, in one pass over each list."""
+        ids = {id(n) for n in gone}
+        for tensor in {id(t): t for n in gone for t in n.inputs}.values():
+            readers = [n for n in tensor.outputs if id(n) not in ids]
+            list.clear(tensor.outputs)
+            list.extend(tensor.outputs, readers)
