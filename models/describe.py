@@ -22,14 +22,16 @@ def session(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def feeds_for(path: Path) -> dict[str, np.ndarray]:
-    """Draw seeded float inputs for `path`."""
+def feeds_for(path: Path, like: Path | None = None) -> dict[str, np.ndarray]:
+    """Draw seeded float inputs for `path`; sizes that it leaves open are those of `like`."""
     generator = np.random.default_rng(7)
     feeds = {}
-    for value in session(path).get_inputs():
+    inputs = session(path).get_inputs()
+    others = session(like).get_inputs() if like is not None else inputs
+    for value, other in zip(inputs, others, strict=True):
         shape = [
-            size if isinstance(size, int) else DYNAMIC_SIZE[axis]
-            for axis, size in enumerate(value.shape)
+            next((size for size in sizes if isinstance(size, int)), DYNAMIC_SIZE.get(axis, 9))
+            for axis, sizes in enumerate(zip(value.shape, other.shape, strict=True))
         ]
         feeds[value.name] = generator.standard_normal(shape).astype(np.float32)
     return feeds
@@ -57,7 +59,7 @@ def describe(path: Path, block: str, flavour: str, deploy: Path | None) -> Recor
     model = onnx.load(path, load_external_data=False)
     onnx.checker.check_model(model, full_check=True)
     initializers = {tensor.name for tensor in model.graph.initializer}
-    feeds = feeds_for(path)
+    feeds = feeds_for(path, deploy)
     outputs = run(path, feeds)
     record: Record = {
         "file": path.relative_to(ROOT).as_posix(),

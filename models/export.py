@@ -28,7 +28,7 @@ import onnx
 import torch
 from blocks.base import deploy_form, randomize
 from catalogue import CATALOGUE, Entry
-from describe import ROOT, Record, describe, merge_into_index
+from describe import ROOT, Record, describe, merge_into_index, relative_error, run
 from torch import nn
 
 AXES = ("batch", None, "height", "width")
@@ -74,6 +74,8 @@ def export_entry(entry: Entry) -> list[Record]:
     torch.manual_seed(0)
     model = randomize(entry.build(), zlib.crc32(entry.name.encode()))
     x = torch.randn(entry.input)
+    with torch.no_grad():
+        expected = [model(x).numpy()]
     records = []
     deploy = None
     if entry.deploy:
@@ -84,8 +86,38 @@ def export_entry(entry: Entry) -> list[Record]:
     for flavour in entry.flavours:
         path = ROOT / f"{entry.name}.{flavour}.onnx"
         export(model, x, path, flavour)
+        error = relative_error(run(path, {"input": x.numpy()}), expected)
+        if error >= 1e-5:
+            raise AssertionError(f"{path.name} is {error:.1e} off the module it was exported from")
         records.append(describe(path, entry.name, flavour, deploy))
     return records
+
+
+def index_corpus() -> list[Record]:
+    """Describe the exports in corpus/, which other scripts made: NAME.FLAVOUR.train.onnx."""
+    records = []
+    for path in sorted((ROOT / "corpus").glob("*.onnx")):
+        block, flavour, *_ = path.name.split(".")
+        deploy = path.with_name(f"{block}.deploy.onnx")
+        fused = deploy if flavour != "deploy" and deploy.exists() else None
+        records.append(describe(path, block, flavour, fused))
+    return records
+
+
+def update_readme() -> None:
+    """Write the table of the catalogue between its two marks in README.md."""
+    rows = ["| File stem | Paper | What is inside | Flavours | Deploy |", "|---|---|---|---|---|"]
+    for entry in CATALOGUE:
+        deploy = "yes" if entry.deploy else "–"
+        flavours = ", ".join(entry.flavours)
+        rows.append(
+            f"| `{entry.name}` | {entry.paper or '–'} | {entry.inside} | {flavours} | {deploy} |"
+        )
+    path = ROOT / "README.md"
+    head, mark, rest = path.read_text(encoding="utf-8").partition("<!-- catalogue -->\n")
+    tail = rest.partition("<!-- end -->")[2]
+    table = "\n".join(rows)
+    path.write_text(f"{head}{mark}{table}\n<!-- end -->{tail}", encoding="utf-8")
 
 
 def main(prefixes: list[str]) -> None:
@@ -104,6 +136,8 @@ def main(prefixes: list[str]) -> None:
             continue
         merge_into_index(records)
         print(f"{entry.name}:", ", ".join(f"{r['flavour']} {r['nodes']}" for r in records))
+    merge_into_index(index_corpus())
+    update_readme()
     if failed:
         sys.exit("\n".join(failed))
 
