@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx_graphsurgeon as gs
 from onnx import NodeProto, TensorProto, TypeProto, numpy_helper
 from onnx.reference.ops import load_op
 from onnx.shape_inference import InferenceError, infer_node_outputs
 
 from onnxac.algebra import Axis, Obstacle
 from onnxac.model import Model
-from onnxac.windows import transposed_axes, window_axes
+from onnxac.windows import OPERANDS, pad_axes, slice_axes, transposed_axes, window_axes
 
 # Constants with at most this many elements are computed during the walk: shapes hang on them.
 _SMALL = 1024
@@ -74,6 +75,21 @@ Shape = tuple[Dim, ...]
 def static(dims: Sequence[Dim]) -> list[int | None]:
     """The dims that are numbers; None for those that are dynamic."""
     return [d if isinstance(d, int) else None for d in dims]
+
+
+def _joined(shapes: Sequence[Shape | None], axis: int) -> list[Dim | None] | None:
+    """Shape of a concatenation of which one operand at most is dynamic along `axis`."""
+    known = [s for s in shapes if s is not None]
+    if len(known) < len(shapes):
+        return None
+    dims: list[Dim | None] = list(known[0])
+    moving = [d for s in known if isinstance(d := s[axis], Extent)]
+    fixed = sum(d for s in known if isinstance(d := s[axis], int))
+    if len(moving) == 1:
+        dims[axis] = replace(moving[0], extent=moving[0].extent + fixed * moving[0].stride)
+    else:
+        dims[axis] = None if moving else fixed
+    return dims
 
 
 class Facts:
@@ -153,10 +169,13 @@ class Facts:
                     self._compute(maker)
         return self._values.get(name) if self.is_constant(name) else None
 
-    def is_computed(self, name: str) -> bool:
-        """Whether the tensor is a constant that the model computes, not one that it stores."""
-        maker = self._makers.get(name)
-        return maker is not None and maker.op_type != "Constant"
+    def is_made(self, name: str) -> bool:
+        """Whether the tensor is a constant that a node makes, not an initializer."""
+        return name in self._makers
+
+    def is_computed_by(self, node: gs.Node) -> bool:
+        """Whether all the node does is to make constants."""
+        return all(self.is_constant(t.name) for t in node.outputs if t.name)
 
     def nbytes(self, name: str) -> int | None:
         """Size of a tensor's data; None where it is not known."""
@@ -165,23 +184,34 @@ class Facts:
             return None
         return int(count) * onnx.helper.tensor_dtype_to_np_dtype(dtype).itemsize
 
-    def chain_bytes(self, name: str) -> int | None:
+    def chain_bytes(self, name: str) -> int:
         """What the nodes and leaves that compute a constant take in the file."""
-        total, seen, waiting = 0, set[str](), [name]
+        nodes, leaves, _ = self._chain(name)
+        return sum(n.ByteSize() for n in nodes) + sum(self.nbytes(i) or 0 for i in leaves)
+
+    def type_reads(self, name: str) -> set[str]:
+        """Activations of which a constant's computation reads the type or the shape."""
+        return {r for r in self._chain(name)[2] if not self.is_constant(r)}
+
+    def _chain(self, name: str) -> tuple[list[NodeProto], list[str], list[str]]:
+        nodes: list[NodeProto] = []
+        leaves, reads = list[str](), list[str]()
+        seen, waiting = set[str](), [name]
         while waiting:
             top = waiting.pop()
-            if top in seen:
+            if top in seen or not top:
                 continue
             seen.add(top)
-            if top in self._makers:
-                maker = self._makers[top]
-                total += maker.ByteSize()
-                free = _TYPE_ONLY.get(maker.op_type, ())
-                if maker.op_type not in ("Shape", "Size"):
-                    waiting += [i for n, i in enumerate(maker.input) if i and n not in free]
-            elif top in self._initializers:
-                total += self.nbytes(top) or 0
-        return total
+            maker = self._makers.get(top)
+            if maker is None:
+                leaves.append(top)
+                continue
+            nodes.append(maker)
+            shape_only = maker.op_type in ("Shape", "Size")
+            free = _TYPE_ONLY.get(maker.op_type, ())
+            for n, i in enumerate(maker.input):
+                (reads if shape_only or n in free else waiting).append(i)
+        return nodes, leaves, reads
 
     def release(self, name: str) -> None:
         """Forget a large value; it is computed again if somebody asks again."""
@@ -233,7 +263,7 @@ class Facts:
         return None if any(isinstance(d, Extent) for d in dims) else [int(str(d)) for d in dims]
 
     def _infer(self, node: NodeProto) -> dict[str, TypeProto]:
-        known = self._window(node)
+        known = self._window(node) or self._moved(node)
         if known is not None:
             return known
         schema = self._schema(node)
@@ -283,6 +313,33 @@ class Facts:
             for a, d in zip(axes, shape[2:], strict=True)
         ]
         return {node.output[0]: self._kind(self.dtype(node.input[0]) or 0, [shape[0], channels, *dims])}
+
+    def _moved(self, node: NodeProto) -> dict[str, TypeProto] | None:
+        """Output type of a Slice, Pad or Concat along dynamic extents."""
+        if node.domain or node.op_type not in ("Slice", "Pad", "Concat"):
+            return None
+        shapes = [self.shape(i) for i in node.input[: None if node.op_type == "Concat" else 1]]
+        first = shapes[0] if shapes else None
+        if first is None or not any(isinstance(d, Extent) for s in shapes for d in s or ()):
+            return None
+        attrs = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type == "Concat":
+            dims = _joined(shapes, int(attrs["axis"]) % len(first))
+        else:
+            read = slice_axes if node.op_type == "Slice" else pad_axes
+            operands = [attrs.get(k) for k in OPERANDS[node.op_type]]
+            for n, i in enumerate(node.input[1 : 1 + len(operands)]):
+                operands[n] = self.value(i) if i else None
+                if i and operands[n] is None:
+                    return None
+            axes = read(operands, static(first))
+            dims = None if isinstance(axes, Obstacle) else [
+                a.length(d) if isinstance(d, int) else d.through(a)
+                for a, d in zip(axes, first, strict=True)
+            ]
+        return None if dims is None else {
+            node.output[0]: self._kind(self.dtype(node.input[0]) or 0, dims)
+        }
 
     # Types and extents.
 

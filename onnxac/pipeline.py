@@ -6,6 +6,7 @@ from onnx import ModelProto
 
 from onnxac.algebra import AffineSum, Obstacle
 from onnxac.facts import Facts
+from onnxac.fold import Folding
 from onnxac.lower import Context, Lowered, lower
 from onnxac.model import Model, assemble, captured_names
 from onnxac.plan import Planner, node_cost, pins
@@ -30,7 +31,8 @@ def fuse(model: Model, *, freeze: bool = False) -> tuple[ModelProto, Applied, di
     captured = captured_names(model.proto.graph)
     named = frozenset(captured | {o.name for o in model.graph.outputs})
     definitions = {t: s for t, s in lowered.items() if isinstance(s, AffineSum)}
-    planner = Planner(definitions, costs, pins(model.graph, lowered, captured), named, facts)
-    plan = planner.make()
-    applied = Rewriter(model, facts).apply(plan)
+    folding = Folding(facts, named)
+    pinned = {**folding.needed(nodes), **pins(model.graph, lowered, captured, facts)}
+    plan = Planner(definitions, costs, pinned, named, facts).make()
+    applied = Rewriter(model, facts, folding).apply(plan)
     return assemble(model), applied, {t: o for t, o in lowered.items() if isinstance(o, Obstacle)}

@@ -254,7 +254,7 @@ def node_cost(node: gs.Node, output: str, definition: AffineSum, facts: Facts) -
 
 
 def pins(
-    graph: gs.Graph, lowered: dict[str, Lowered], captured: Iterable[str]
+    graph: gs.Graph, lowered: dict[str, Lowered], captured: Iterable[str], facts: Facts
 ) -> dict[str, str]:
     """Tensors that have to stay, and who needs them."""
     pinned = {t.name: f"{t.name} is an output of the model" for t in graph.outputs}
@@ -262,7 +262,7 @@ def pins(
         pinned.setdefault(name, f"{name} is read inside a subgraph")
     for node in graph.nodes:
         linear = [isinstance(lowered.get(t.name), AffineSum) for t in node.outputs if t.name]
-        if linear and all(linear):
+        if (linear and all(linear)) or facts.is_computed_by(node):
             continue
         for tensor in node.inputs:
             pinned.setdefault(tensor.name, f"{node.op} {node.name or node.outputs[0].name} reads it too")

@@ -16,12 +16,9 @@ from onnxac.algebra import Obstacle
 from onnxac.arrange import Piece
 from onnxac.emit import Emitted, Emitter, NotFiniteError
 from onnxac.facts import Facts
+from onnxac.fold import Folding
 from onnxac.model import Model, captured_names
 from onnxac.plan import Blocked, Change, Plan, Redefinition
-
-# Bytes that a folded constant may add to the file, beyond what its own nodes and leaves took.
-_FOLD_SLACK = 1024
-
 
 @dataclass
 class Applied:
@@ -44,8 +41,8 @@ class AppliedChange:
 class Rewriter:
     """Applies a plan to the graph of a model."""
 
-    def __init__(self, model: Model, facts: Facts) -> None:
-        self._model, self._facts = model, facts
+    def __init__(self, model: Model, facts: Facts, folding: Folding) -> None:
+        self._model, self._facts, self._folding = model, facts, folding
         self._graph = model.graph
         self._nodes = list(model.graph.nodes)
         self._tensors = {t.name: t for n in self._nodes for t in (*n.inputs, *n.outputs) if t.name}
@@ -57,7 +54,7 @@ class Rewriter:
 
     def apply(self, plan: Plan) -> Applied:
         """Rewrite the graph. Changes whose weights overflow are left out, and said so."""
-        done = Applied()
+        done = Applied(blocked=list(plan.blocked))
         replaced: dict[int, list[gs.Node]] = defaultdict(list)
         before = self._alive(self._nodes)
         for change in plan.changes:
@@ -141,29 +138,21 @@ class Rewriter:
         return alive
 
     def _fold(self, nodes: list[gs.Node]) -> None:
-        """Replace computed constants by initializers, where that does not enlarge the file."""
+        """Let readers of computed constants read initializers, where `Folding` says so."""
         alive = self._alive(nodes)
-        stored: dict[str, gs.Constant | None] = {}
+        stored: dict[str, gs.Constant] = {}
         for node in nodes:
-            if id(node) not in alive or all(self._facts.is_constant(t.name) for t in node.outputs):
+            if id(node) not in alive or (
+                self._model.origin(node) is not None and self._facts.is_computed_by(node)
+            ):
                 continue
             for index, tensor in enumerate(node.inputs):
                 name = tensor.name
-                if not name or not self._facts.is_computed(name):
-                    continue
-                if name not in stored:
-                    stored[name] = self._stored(name)
-                held = stored[name]
-                if held is not None:
-                    node.inputs[index] = held
-
-    def _stored(self, name: str) -> gs.Constant | None:
-        saved = self._facts.chain_bytes(name)
-        size = self._facts.nbytes(name)
-        if saved is None or size is None or size > saved + _FOLD_SLACK:
-            return None
-        value = self._facts.value(name)
-        return None if value is None else gs.Constant(self._unique(f"{name}.value"), np.asarray(value))
+                if not isinstance(tensor, gs.Constant) and self._folding.stores(name):
+                    if name not in stored:
+                        held = self._unique(f"{name}.value")
+                        stored[name] = gs.Constant(held, self._folding.value(name))
+                    node.inputs[index] = stored[name]
 
     def _forget(self, gone: list[gs.Node]) -> None:
         """Take removed nodes off the reader lists of their inputs, in one pass over each list."""

@@ -100,5 +100,58 @@ def transposed_axes(
     )
 
 
+# Operands of Slice and Pad by name: attributes in older opsets, inputs 1, 2, … in newer ones.
+OPERANDS = {"Slice": ("starts", "ends", "axes", "steps"), "Pad": ("pads", "value", "axes")}
+
+
+def slice_axes(operands: Sequence[Any], shape: Lengths) -> tuple[Axis, ...] | Obstacle:
+    """Geometry of a Slice with constant bounds, for every axis of the tensor.
+
+    A crop of a at the start and b at the end has offset a and extent −a−b; a step is a stride.
+    """
+    starts, ends, named, steps = (None if v is None else [int(x) for x in v] for v in operands)
+    if starts is None or ends is None:
+        return Obstacle("constant", "its bounds are computed at run time")
+    cuts = [Axis()] * len(shape)
+    for start, end, axis, step in zip(
+        starts, ends, named or range(len(starts)), steps or [1] * len(starts), strict=True
+    ):
+        cut = _cut(shape[axis], start, end, step)
+        if isinstance(cut, Obstacle):
+            return cut
+        cuts[axis] = cut
+    return tuple(cuts)
+
+
+def _cut(length: int | None, start: int, end: int, step: int) -> Axis | Obstacle:
+    if step < 1:
+        return Obstacle("attributes", "it runs backwards")
+    if length is not None:
+        first = min(max(start + length if start < 0 else start, 0), length)
+        last = min(max(end + length if end < 0 else end, 0), length)
+        if last <= first:
+            return Obstacle("attributes", "it takes nothing")
+        return Axis(stride=step, offset=first, extent=-first - (length - last))
+    if start < 0 or 0 <= end < 2**31 - 1:
+        return Obstacle("dynamic", "its bounds count from the other end of a dynamic extent")
+    behind = -end if end < 0 else 0
+    return Axis(stride=step, offset=start, extent=-start - behind)
+
+
+def pad_axes(operands: Sequence[Any], shape: Lengths) -> tuple[Axis, ...] | Obstacle:
+    """Geometry of a Pad with constant amounts, for every axis; `edge` is left at zero."""
+    amounts, _, named = operands
+    if amounts is None:
+        return Obstacle("constant", "its amounts are computed at run time")
+    chosen = [int(a) for a in named] if named is not None else list(range(len(shape)))
+    if len(amounts) != 2 * len(chosen):
+        return Obstacle("attributes", f"{len(amounts)} amounts for {len(chosen)} axes")
+    axes = [Axis()] * len(shape)
+    for i, axis in enumerate(chosen):
+        begin, end = int(amounts[i]), int(amounts[i + len(chosen)])
+        axes[axis] = Axis(offset=-begin, extent=begin + end)
+    return tuple(axes)
+
+
 def _text(value: str | bytes) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

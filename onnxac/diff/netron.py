@@ -19,21 +19,8 @@ from typing import Any
 
 # Without these there are no panes.
 REQUIRED = ("base", "view", "browser", "grapher", "onnx", "onnx-proto", "protobuf", "text")
-# Loaded where this version has them: formats that are tried before ONNX is recognised, and
-# layout, which older versions keep elsewhere.
-OPTIONAL = (
-    "dagre",
-    "worker",
-    "zip",
-    "tar",
-    "json",
-    "xml",
-    "flatbuffers",
-    "flexbuffers",
-    "hdf5",
-    "message",
-    "onnx-schema",
-)
+# Taken where this version has them. Readers of other formats are not: see `_modules`.
+OPTIONAL = ("dagre", "worker", "zip", "flatbuffers", "message", "onnx-schema")
 
 PREFIX = "netron/"
 

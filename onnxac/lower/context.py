@@ -14,6 +14,7 @@ from onnxac.algebra import AffineConv, AffineSum, Axis, Deferred, Obstacle
 from onnxac.algebra.affine import Mark, number
 from onnxac.algebra.kernel import Array
 from onnxac.facts import Dim, Facts, Shape
+from onnxac.windows import OPERANDS
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 
@@ -65,16 +66,18 @@ class Context:
 
         return Deferred(read)
 
-    def ints(self, node: gs.Node, index: int, name: str) -> list[int] | None:
-        """Integers given as input number `index`, or as attribute `name` in older opsets."""
-        if name in node.attrs:
-            value = node.attrs[name]
-            return [int(v) for v in value] if isinstance(value, (list, tuple)) else [int(value)]
-        tensor = self.operand(node, index)
-        if tensor is None or not self.is_constant(tensor):
-            return None
-        found = self.facts.value(tensor.name)
-        return None if found is None else [int(v) for v in np.asarray(found).reshape(-1)]
+    def operands(self, node: gs.Node) -> list[Any]:
+        """Operands of a Slice or Pad by their names in `OPERANDS`; None where not constant."""
+        found: list[Any] = []
+        for index, name in enumerate(OPERANDS[node.op], start=1):
+            tensor = self.operand(node, index)
+            value = node.attrs.get(name)
+            if tensor is not None:
+                value = self.facts.value(tensor.name) if self.is_constant(tensor) else None
+                if value is None and name in ("axes", "steps"):
+                    return [None] * len(OPERANDS[node.op])
+            found.append(value)
+        return found
 
     def operand(self, node: gs.Node, index: int) -> gs.Tensor | None:
         """Input number `index`; None where it is left out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ NARROW_EPSILON = 2.0**-2
 MULTIPLE = 8.0
 HALF_MULTIPLE = 2.0
 
+# Fewer values than that, and their largest error is a matter of luck.
+CHANNEL_SIZE = 64
+
 # Equality to the bit, in a form that `relative / tolerance` can be formed with.
 EXACT = sys.float_info.min
 
@@ -48,19 +52,43 @@ def base_tolerance(dtype: np.dtype[Any]) -> float:
 
 @dataclass(frozen=True)
 class Gap:
-    """The distance of one output in one run.
+    """The distance of one output in one run: of the whole, and of each of its channels.
 
-    `max_abs` and `scale` as in OutputDifference. Where there is no number for the
-    distance (another shape, NaN against a number, different strings) `relative` is at
-    least 1 and `reason` says what it is. `finite` is whether there was anything finite
-    to compare.
+    A channel is a slice along axis 1 or along the last axis, if it has `CHANNEL_SIZE`
+    values or more: a detector's scores, of 1 at most, share a tensor with coordinates
+    in the hundreds, beside which an error in them would not be seen.
+
+    distances  max |after - before|, of the whole and then of the channels
+    scales     max |before|, likewise
+    floor      the least that a scale counts as: an output of zeros has no magnitude
+    axes       (axis, length) of the channels, in the order that they are listed in
+    reason     what the difference is where it is no number (another shape, NaN against a
+               number, different strings); the whole is then as far off as it is large
+    finite     whether there was anything finite to compare
     """
 
-    max_abs: float
-    scale: float
-    relative: float
+    distances: Array
+    scales: Array
+    floor: float = 0.0
+    axes: tuple[tuple[int, int], ...] = ()
     reason: str = ""
     finite: bool = True
+
+    @property
+    def relative(self) -> Array:
+        """Distance over scale, of the whole and of each channel; finite."""
+        with np.errstate(over="ignore"):
+            ratio = self.distances / np.maximum(self.scales, self.floor)
+        return np.asarray(np.minimum(ratio, sys.float_info.max))
+
+    def place(self, index: int) -> str:
+        """Where the entry `index` of the arrays is in the output: `` or `[:, 3]`."""
+        index -= 1
+        for axis, length in self.axes:
+            if index < length:
+                return f"[:, {index}]" if axis == 1 else f"[..., {index}]"
+            index -= length
+        return ""
 
 
 def gap(before: Sequence[Array], after: Sequence[Array]) -> Gap:
@@ -68,16 +96,20 @@ def gap(before: Sequence[Array], after: Sequence[Array]) -> Gap:
     if len(before) != len(after):
         return _whole(1.0, f"has {len(after)} tensors, the original's has {len(before)}")
     gaps = [_tensor_gap(b, a) for b, a in zip(before, after, strict=True)]
-    if not gaps:
-        return Gap(0.0, 0.0, 0.0)
-    worst = max(gaps, key=lambda g: g.relative)
+    if len(gaps) == 1:
+        return gaps[0]
+    # The tensors of a sequence are each judged whole; there may be none.
+    named = next((g for g in gaps if g.reason), None)
+    if named or not gaps:
+        return named or Gap(np.zeros(1), np.ones(1))
+    worst = max(gaps, key=lambda g: float(g.relative[0]))
     return Gap(
-        worst.max_abs, worst.scale, worst.relative, worst.reason, any(g.finite for g in gaps)
+        worst.distances[:1], worst.scales[:1], worst.floor, finite=any(g.finite for g in gaps)
     )
 
 
 def _whole(scale: float, reason: str) -> Gap:
-    return Gap(scale, scale, 1.0, reason)
+    return Gap(np.array([scale]), np.array([scale]), reason=reason)
 
 
 def _tensor_gap(before: Array, after: Array) -> Gap:
@@ -94,29 +126,48 @@ def _tensor_gap(before: Array, after: Array) -> Gap:
 def _exact_gap(before: Array, after: Array) -> Gap:
     differ = int(np.count_nonzero(before != after))
     if not differ:
-        return Gap(0.0, 1.0, 0.0)
+        return Gap(np.zeros(1), np.ones(1))
     reason = f"differs in {differ} of {before.size} values, and {before.dtype.name} must be equal"
     if before.dtype.kind in "OSUb":
         return _whole(1.0, reason)
-    distance = np.abs(before.astype(np.float64) - after.astype(np.float64)).max()
-    scale = max(1.0, float(np.abs(before.astype(np.float64)).max()))
-    # 2**63 and 2**63 + 1 are one float64, and yet not equal.
-    return Gap(float(distance), scale, max(float(distance) / scale, 1e-12), reason)
+    # 2**63 and 2**63 + 1 are one float64, and yet not equal: the distance is 1 at least.
+    distance = max(1.0, np.abs(before.astype(np.float64) - after.astype(np.float64)).max())
+    scale = max(1.0, np.abs(before.astype(np.float64)).max())
+    return Gap(np.array([distance]), np.array([scale]), reason=reason)
 
 
 def _float_gap(before: Array, after: Array, dtype: np.dtype[Any]) -> Gap:
     finite = np.isfinite(before)
-    scale = float(np.abs(before[finite]).max()) if finite.any() else 0.0
+    magnitude = np.abs(np.where(finite, before, 0.0))
     odd = _special(before) != _special(after)
     if odd.any():
         index = tuple(int(i) for i in np.argwhere(odd)[0])
         reason = f"is {after[index]} at {list(index)}, where the original's is {before[index]}"
-        return _whole(scale or 1.0, reason)
-    distance = float(np.abs(before[finite] - after[finite]).max()) if finite.any() else 0.0
-    # An output of zeros has no magnitude; then whatever can be seen at all is too much.
-    floor = _smallest(dtype)
-    relative = min(distance / max(scale, floor), sys.float_info.max)
-    return Gap(distance, scale, relative, finite=bool(finite.any()) or not before.size)
+        return _whole(float(magnitude.max()) or 1.0, reason)
+    distance = np.abs(np.where(finite, after, 0.0) - np.where(finite, before, 0.0))
+    axes = tuple((axis, before.shape[axis]) for axis in _channel_axes(before.shape))
+    return Gap(
+        _maxima(distance, axes),
+        _maxima(magnitude, axes),
+        _smallest(dtype),
+        axes,
+        finite=bool(finite.any()) or not before.size,
+    )
+
+
+def _channel_axes(shape: tuple[int, ...]) -> list[int]:
+    size = math.prod(shape)
+    if len(shape) < 3:
+        return []
+    return [a for a in (1, len(shape) - 1) if shape[a] and size // shape[a] >= CHANNEL_SIZE]
+
+
+def _maxima(values: Array, axes: Sequence[tuple[int, int]]) -> Array:
+    """The maximum of all values, and behind it those of the slices along each axis."""
+    parts = [np.array([values.max(initial=0.0)])]
+    for axis, _ in axes:
+        parts.append(values.max(axis=tuple(a for a in range(values.ndim) if a != axis)))
+    return np.concatenate(parts)
 
 
 def _special(values: Array) -> Array:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from onnxac.errors import RuntimeFailure, VerificationError
-from onnxac.inputs import Feed, Shape, Signature
+from onnxac.inputs import Array, Feed, Shape, Signature
 from onnxac.report import OutputDifference
 from onnxac.verify.compare import EXACT, Gap, base_tolerance, gap
 from onnxac.verify.noise import perturb_feeds
@@ -89,65 +91,81 @@ class Trial:
         if run.shapes not in self.shapes:
             self.shapes.append(run.shapes)
         gaps = {name: gap(before[name], after[name]) for name in before}
-        tolerances = {name: self._tolerance(name) for name in before}
-        suspects = {n for n in gaps if gaps[n].relative > tolerances[n]} - self._unsteady
+        tolerances = {name: self._tolerances(name, found) for name, found in gaps.items()}
+        suspects = {n for n in gaps if (gaps[n].relative > tolerances[n]).any()} - self._unsteady
         if suspects:
             self._drop_unsteady(suspects, feeds, before)
-            tolerances |= self._widened(suspects, feeds, before)
+            for name, noise in self._noise(
+                sorted(suspects - self._unsteady), feeds, before
+            ).items():
+                if not gaps[name].reason:
+                    tolerances[name] = self._widened(name, tolerances[name], noise)
         for name in gaps.keys() - self._unsteady:
             self._record(run, name, gaps[name], tolerances[name])
 
-    def _record(self, run: Run, name: str, gap: Gap, tolerance: float) -> None:
+    def _record(self, run: Run, name: str, gap: Gap, tolerances: Array) -> None:
         if gap.finite:
             self._finite.add(name)
-        if gap.reason and gap.relative > tolerance:
-            self._note(f"output {name!r} {gap.reason}, with {_text(run.shapes)}")
-        found = OutputDifference(name, gap.max_abs, gap.scale, gap.relative, tolerance)
+        worst = int(np.argmax(gap.relative / tolerances))
+        found = OutputDifference(
+            name,
+            max_abs=float(gap.distances[worst]),
+            scale=float(gap.scales[worst]),
+            relative=float(gap.relative[worst]),
+            tolerance=float(tolerances[worst]),
+        )
+        if found.relative > found.tolerance:
+            self._note(
+                f"output {name!r} {_difference(found, gap, worst)}, with {_text(run.shapes)}"
+            )
         known = self.worst.get(name)
-        if known is None or found.relative / tolerance > known.relative / known.tolerance:
+        if known is None or _excess(found) > _excess(known):
             self.worst[name] = found
 
-    def _tolerance(self, name: str) -> float:
+    def _tolerances(self, name: str, gap: Gap) -> Array:
+        """What the output's type allows the whole and each channel; or what the user does."""
         dtype = next(p.dtype for p in self.signature.outputs if p.name == name)
-        base = base_tolerance(dtype)
-        if self.tolerance is None or base == EXACT:
-            return base
-        return max(self.tolerance, EXACT)
+        tolerances = np.full(gap.distances.shape, base_tolerance(dtype))
+        if self.tolerance is not None and tolerances[0] != EXACT:
+            # The user's number is one for the whole.
+            tolerances[0], tolerances[1:] = max(self.tolerance, EXACT), np.inf
+        return tolerances
 
     def _drop_unsteady(self, suspects: set[str], feeds: dict[str, Feed], before: Outputs) -> None:
         """Leave out the outputs that the original does not reproduce: it draws random numbers."""
         again = self.worker.run(BEFORE, feeds)
         for name in sorted(suspects):
-            same = not isinstance(again, Rejection) and not gap(before[name], again[name]).relative
+            same = not isinstance(again, Rejection) and _equal(before[name], again[name])
             if not same:
                 self._unsteady.add(name)
                 self.worst.pop(name, None)
                 self._note(f"output {name!r}: the original itself gives another result each time")
 
-    def _widened(
-        self, suspects: set[str], feeds: dict[str, Feed], before: Outputs
-    ) -> dict[str, float]:
-        """Tolerances of the suspects, as wide as the original's own noise on this feed."""
-        steady = sorted(suspects - self._unsteady)
-        if self.tolerance is not None or not steady:
+    def _noise(self, names: list[str], feeds: dict[str, Feed], before: Outputs) -> dict[str, Array]:
+        """How far the original itself moves on this feed, of each output, whole and by channel."""
+        if self.tolerance is not None:
             return {}
-        noise = dict.fromkeys(steady, 0.0)
-        for seed, key in enumerate(self._noisy_models()):
+        noise = {name: np.zeros(1) for name in names}
+        for seed, key in enumerate(self._noisy_models() if names else ()):
             moved = self.worker.run(key, perturb_feeds(feeds, seed))
-            if not isinstance(moved, Rejection):
-                for name in steady:
-                    noise[name] = max(noise[name], self._noise(name, before, moved))
-        return {
-            name: max(self._tolerance(name), min(NOISE_MULTIPLE * noise[name], self.cap(name)))
-            for name in steady
-        }
+            if isinstance(moved, Rejection):
+                self._note(f"the noise could not be measured: {moved.reason}")
+                continue
+            for name in names:
+                found = gap(before[name], moved[name])
+                if found.reason:
+                    self._note(f"the original itself is unstable: {name!r} {found.reason}")
+                else:
+                    noise[name] = np.maximum(noise[name], found.relative)
+        return noise
 
-    def _noise(self, name: str, before: Outputs, moved: Outputs) -> float:
-        found = gap(before[name], moved[name])
-        if not found.reason:
-            return found.relative
-        self._note(f"the original is unstable: off in the last bit, its {name!r} {found.reason}")
-        return 0.0
+    def _widened(self, name: str, tolerances: Array, noise: Array) -> Array:
+        allowed = np.broadcast_to(NOISE_MULTIPLE * noise, tolerances.shape)
+        cap = self.cap(name)
+        widened = np.maximum(tolerances, np.minimum(allowed, cap))
+        # A channel that is nothing but noise is judged with the whole only.
+        widened[1:][allowed[1:] > cap] = np.inf
+        return widened
 
     def _noisy_models(self) -> list[str]:
         """Keys of the models that the noise is measured on; the original, if it is too large."""
@@ -159,6 +177,25 @@ class Trial:
     def _note(self, sentence: str) -> None:
         if sentence not in self.notes:
             self.notes.append(sentence)
+
+
+def _equal(first: Sequence[Array], second: Sequence[Array]) -> bool:
+    return not gap(first, second).relative.any()
+
+
+def _excess(found: OutputDifference) -> float:
+    return found.relative / found.tolerance
+
+
+def _difference(found: OutputDifference, gap: Gap, index: int) -> str:
+    return gap.reason or (
+        f"is off by {found.max_abs:.3g}, {found.relative:.2g} of the largest magnitude "
+        f"{found.scale:.3g}{_in(gap.place(index))}; the tolerance is {found.tolerance:.2g}"
+    )
+
+
+def _in(place: str) -> str:
+    return f" in {place}" if place else ""
 
 
 def _text(shapes: Mapping[str, Shape]) -> str:

@@ -28,7 +28,7 @@ class Host extends BaseHost {
 
   async require(id) { return import(`netron/${id.replace(/^\.\//, "")}`); }
 
-  worker() { return new Worker(setup.worker, { type: "module" }); }
+  worker() { return new Worker(setup.worker); }
 
   async asset(file) { return this.fetch(file); }
 
@@ -50,9 +50,11 @@ class Host extends BaseHost {
 
   exception(error) { setup.failed(error); }
 
-  // A question is answered with yes; a message without a choice is an error.
+  // A long layout may not be cancelled; other questions are answered with yes, and a message
+  // without a choice is an error.
   async message(text, alert, action) {
-    if (action) return 0;
+    if (action === "Cancel") return new Promise(() => {});
+    if (action || !text) return 0;
     setup.failed(new Error(text));
     return super.message(text, alert, action);
   }

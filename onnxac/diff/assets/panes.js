@@ -23,28 +23,15 @@
     window.onnxac.show = null;
   }
 
-  // Layout off the main thread, where the browser allows a worker in a page from a file.
-  async function startWorker(modules) {
-    if (!modules.worker || !modules.dagre) return null;
-    const dagre = blob(modules.dagre, "text/javascript");
-    const source = modules.worker.replaceAll(/(['"])netron\/dagre\1/g, JSON.stringify(dagre));
-    const probe = blob(`import ${JSON.stringify(dagre)}; postMessage("ready");`, "text/javascript");
-    return new Promise((resolve) => {
-      let worker;
-      const done = (works) => {
-        clearTimeout(timer);
-        if (worker) worker.terminate();
-        resolve(works ? blob(source, "text/javascript") : null);
-      };
-      const timer = setTimeout(() => done(false), 1500);
-      try {
-        worker = new Worker(probe, { type: "module" });
-        worker.onmessage = () => done(true);
-        worker.onerror = () => done(false);
-      } catch {
-        done(false);
-      }
-    });
+  // Layout off the main thread. A page from a file may start classic workers only, so the
+  // two modules become one script; where they don't have the expected form, there is no worker.
+  function workerSource(modules) {
+    const exported = /^export const \{[^}]*\} = dagre;\s*$/m;
+    const imported = /import\((['"])netron\/dagre\1\)/g;
+    const { dagre, worker } = modules;
+    if (!dagre || !worker || !exported.test(dagre) || !imported.test(worker)) return null;
+    const source = `${dagre.replace(exported, "")}\n${worker.replaceAll(imported, "Promise.resolve(dagre)")}`;
+    return blob(source, "text/javascript");
   }
 
   function documentFor(netron, imports) {
@@ -78,7 +65,7 @@
       imports[`netron/${name}`] = blob(source, "text/javascript");
     }
     const large = links.before.length + links.after.length > 400;
-    const worker = large ? await startWorker(netron.modules) : null;
+    const worker = large ? workerSource(netron.modules) : null;
     const html = documentFor(netron, imports);
     const kinds = {
       before: { removed: links.removed, changed: links.changed.map(([i]) => i) },
