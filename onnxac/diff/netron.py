@@ -19,12 +19,17 @@ from typing import Any
 
 # Without these there are no panes.
 REQUIRED = ("base", "view", "browser", "grapher", "onnx", "onnx-proto", "protobuf", "text")
-# Taken where this version has them. Readers of other formats are not: see `_modules`.
+# Taken where this version has them. Readers of other formats are left out: see `_modules`.
 OPTIONAL = ("dagre", "worker", "zip", "flatbuffers", "message", "onnx-schema")
+
+# The reader of Python's pickles, which no ONNX file needs, is larger than all the rest.
+HEAVY_BYTES = 500_000
 
 PREFIX = "netron/"
 
 _IMPORT = re.compile(r"""(\bfrom\s*|\bimport\s*\(\s*|\bimport\s+)(['"])\./([\w-]+)\.js\2""")
+_STATIC = re.compile(r"""^import\b[^;]*\bfrom\s*['"]\./([\w-]+)\.js['"]""", re.MULTILINE)
+_MENTION = re.compile(rf"""['"]{PREFIX}([\w-]+)['"]""")
 _TAGS = re.compile(
     r"<script\b.*?</script>|<link\b[^>]*>|<meta\s+(?:http-equiv|name=\"date\")[^>]*>",
     re.DOTALL | re.IGNORECASE,
@@ -72,15 +77,24 @@ def _read(folder: Path, name: str) -> str:
 
 
 def _modules(folder: Path) -> dict[str, str]:
-    present = [n for n in (*REQUIRED, *OPTIONAL) if (folder / f"{n}.js").is_file()]
-    sources = {
-        name: _IMPORT.sub(rf"\1\2{PREFIX}\3\2", _read(folder, f"{name}.js")) for name in present
-    }
-    imported = {
-        n for s in sources.values() for n in re.findall(rf"""['"]{PREFIX}([\w-]+)['"]""", s)
-    }
-    # Readers of other formats are imported but never run on an ONNX file.
-    return sources | dict.fromkeys(sorted(imported - sources.keys()), "export {};")
+    """The sources of the modules that run on an ONNX file, and stand-ins for those that don't."""
+    sources: dict[str, str] = {}
+    pending = [*REQUIRED, *OPTIONAL]
+    while pending:
+        name = pending.pop()
+        file = folder / f"{name}.js"
+        if name in sources or not file.is_file():
+            continue
+        text = _read(folder, file.name)
+        sources[name] = _IMPORT.sub(rf"\1\2{PREFIX}\3\2", text)
+        # Older versions import the readers of other formats at once, and ask some of them.
+        pending += [n for n in _STATIC.findall(text) if _is_light(folder / f"{n}.js")]
+    mentioned = {n for text in sources.values() for n in _MENTION.findall(text)}
+    return sources | dict.fromkeys(sorted(mentioned - sources.keys()), "export {};")
+
+
+def _is_light(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size < HEAVY_BYTES
 
 
 def _page(html: str) -> str:

@@ -18,7 +18,7 @@ from .cards import cards
 from .details import left_alone, proof, provenance
 from .facts import Facts, Known, gather
 from .html import Markup, embedded_json, join, name, tag
-from .panes import Panes, build_panes
+from .panes import Panes, build_panes, packed
 from .summary import summary
 
 # Nothing may be fetched, from anywhere; scripts and frames are the page's own.
@@ -26,6 +26,9 @@ POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; "
     "img-src data: blob:; worker-src blob:; frame-src 'self'; form-action 'none'; base-uri 'none'"
 )
+
+# Bytes of JSON.
+REPORT_PACKED_OVER = 60_000
 
 STYLES = ("page.css", "cards.css", "panes.css")
 SCRIPTS = ("page.js", "links.js", "panes.js")
@@ -69,7 +72,7 @@ def render_html(  # noqa: PLR0913 - the one entry point, and all its options are
         ),
         _footer(panes),
         symbols,
-        _data("report", embedded_json(report.to_dict() if report else None)),
+        _report(report),
         panes.data,
         *(tag("script", Markup(asset(s))) for s in SCRIPTS),
     )
@@ -184,5 +187,11 @@ def _footer(panes: Panes) -> Markup:
     return tag("footer", tag("p", hints, class_="keys", hidden=True), panes.notice)
 
 
-def _data(key: str, content: Markup) -> Markup:
-    return tag("script", content, id=key, type="application/json")
+def _report(report: Report | None) -> Markup | None:
+    """The report as JSON, readable as it stands; a long one is packed like the graphs."""
+    if report is None:
+        return None
+    data = embedded_json(report.to_dict())
+    if len(data) > REPORT_PACKED_OVER:
+        return packed("report", data.encode())
+    return tag("script", data, id="report", type="application/json")

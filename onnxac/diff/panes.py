@@ -63,10 +63,10 @@ def build_panes(
     viewer = {**netron.__dict__, "frame": frame_files}
     data = join(
         (
-            _packed("netron", json.dumps(viewer).encode()),
-            _packed("before", without_weights(before).SerializeToString()),
-            _packed("after", without_weights(after).SerializeToString()),
-            _packed("links", json.dumps(links(*indexes, matching)).encode()),
+            packed("netron", json.dumps(viewer).encode()),
+            packed("before", without_weights(before).SerializeToString()),
+            packed("after", without_weights(after).SerializeToString()),
+            packed("links", json.dumps(links(*indexes, matching)).encode()),
         )
     )
     return Panes(_section(indexes), data, _notice(netron))
@@ -93,7 +93,8 @@ def _domain(domain: str) -> str:
     return "" if domain == "ai.onnx" else domain
 
 
-def _packed(key: str, data: bytes) -> Markup:
+def packed(key: str, data: bytes) -> Markup:
+    """Data for a script to unpack: gzip in base64, in an element named after it."""
     # No time stamp: the same models make the same page.
     text = base64.b64encode(gzip.compress(data, 9, mtime=0)).decode("ascii")
     return tag("script", Markup(text), id=f"data-{key}", type="application/gzip+base64")

@@ -30,8 +30,8 @@
     const imported = /import\((['"])netron\/dagre\1\)/g;
     const { dagre, worker } = modules;
     if (!dagre || !worker || !exported.test(dagre) || !imported.test(worker)) return null;
-    const source = `${dagre.replace(exported, "")}\n${worker.replaceAll(imported, "Promise.resolve(dagre)")}`;
-    return blob(source, "text/javascript");
+    const layout = dagre.replace(exported, "var onnxacLayout = dagre;\n");
+    return blob(layout + worker.replaceAll(imported, "Promise.resolve(onnxacLayout)"), "text/javascript");
   }
 
   function documentFor(netron, imports) {
