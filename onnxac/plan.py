@@ -254,13 +254,14 @@ def node_cost(node: gs.Node, output: str, definition: AffineSum, facts: Facts) -
 
 
 def pins(
-    graph: gs.Graph, lowered: dict[str, Lowered], captured: Iterable[str], facts: Facts
+    outputs: Iterable[gs.Tensor], nodes: Iterable[gs.Node], lowered: dict[str, Lowered],
+    captured: Iterable[str], facts: Facts,
 ) -> dict[str, str]:
     """Tensors that have to stay, and who needs them."""
-    pinned = {t.name: f"{t.name} is an output of the model" for t in graph.outputs}
+    pinned = {t.name: f"{t.name} is an output of the model" for t in outputs}
     for name in captured:
         pinned.setdefault(name, f"{name} is read inside a subgraph")
-    for node in graph.nodes:
+    for node in nodes:
         linear = [isinstance(lowered.get(t.name), AffineSum) for t in node.outputs if t.name]
         if (linear and all(linear)) or facts.is_computed_by(node):
             continue

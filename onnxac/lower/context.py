@@ -25,10 +25,11 @@ Rule = Callable[[gs.Node, int, "Context"], Lowered]
 class Context:
     """The model as the rules see it. `steps` numbers the nodes, for the marks."""
 
-    def __init__(self, facts: Facts, steps: dict[int, int], opset: int) -> None:
+    def __init__(self, facts: Facts, graph: gs.Graph) -> None:
         self.facts = facts
-        self.opset = opset
-        self._steps = steps
+        self.opset = facts.opset
+        self.inputs: list[gs.Tensor] = list(graph.inputs)
+        self._steps = {id(n): i for i, n in enumerate(graph.nodes)}
 
     def step(self, node: gs.Node) -> int:
         """The node's number."""

@@ -1,0 +1,348 @@
+"""Chains of operators that only move data: recognised by what they compute.
+
+Exporters write one and the same border in hundreds of ways: Pad, then four ScatterND with
+indices from Shape, Range and Expand; Transposes around them; Slice and Concat for a circular
+padding. So such a region is not matched but run, with NumPy, on labels instead of values:
+every source element carries its own number. What comes out says where each output element
+comes from, or which constant it holds. If that is a crop or an extension of the source, the
+region is one `Axis` per spatial axis and, where the border holds constants, a fill.
+
+With dynamic extents it is run at several sizes, all larger than any integer in the region,
+and the geometry has to be the same. Sizes that the region itself rejects (a border width
+that an exporter baked in) don't count, as long as one is left.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import onnx_graphsurgeon as gs
+from onnx import NodeProto
+
+from onnxac.algebra import AffineSum, Axis, Deferred, Edge, Obstacle
+from onnxac.algebra.kernel import Array
+from onnxac.facts import Extent, Values, run_node
+from onnxac.lower.context import Context, shifted
+
+# Operators that move data, and the inputs that are moved; None for all of them.
+_MOVED: dict[str, tuple[int, ...] | None] = {
+    "Pad": (0,), "ScatterND": (0, 2), "ScatterElements": (0, 2), "Transpose": (0,),
+    "Slice": (0,), "Concat": None, "Gather": (0,), "Reshape": (0,), "Identity": (0,),
+    "Squeeze": (0,), "Unsqueeze": (0,), "Flatten": (0,), "Expand": (0,), "Where": (1, 2),
+}  # fmt: skip
+# A region without any of these is lowered operator by operator.
+_TELLING = {"ScatterND", "ScatterElements", "Concat", "Where", "Gather"}
+_MAX_NODES = 20_000
+_MAX_ELEMENTS = 2**25
+_MAX_SIZES = 12
+
+Sizes = dict[str, int]
+Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Region:
+    """Nodes that compute `tensor` from `source`; `inner` are needed for nothing else."""
+
+    tensor: str
+    source: str
+    inner: frozenset[int]
+    definition: AffineSum
+
+
+class _Rejected(Exception):
+    """The region can't be computed at these sizes."""
+
+
+class Regions:
+    """Finds the regions of a graph.
+
+    origin  the protobuf of a node, as it was read
+    fixed   tensors that are needed by name
+    """
+
+    def __init__(
+        self, nodes: Sequence[gs.Node], context: Context,
+        origin: Callable[[gs.Node], NodeProto | None], fixed: frozenset[str],
+    ) -> None:
+        self._nodes, self._context, self._fixed, self._origin = nodes, context, fixed, origin
+        self._facts = context.facts
+        self._makers = {t.name: n for n in nodes for t in n.outputs if t.name}
+
+    def find(self) -> list[Region]:
+        """All regions, the last of the graph first; none lies inside another."""
+        found: list[Region] = []
+        inside: set[int] = set()
+        for node in reversed(self._nodes):
+            if node.op in _MOVED and id(node) not in inside and self._context.is_float(node.outputs[0].name):
+                region = self._region(node)
+                if region is not None:
+                    found.append(region)
+                    inside |= region.inner
+        return found
+
+    def _region(self, head: gs.Node) -> Region | None:
+        nodes, source = self._trace(head)
+        if source is None or not any(n.op in _TELLING for n in nodes):
+            return None
+        shape = self._facts.shape(source)
+        output = self._facts.shape(head.outputs[0].name)
+        if shape is None or output is None or len(shape) != len(output) or len(shape) < 3:
+            return None
+        if shape[1] != output[1] or not isinstance(shape[1], int):
+            return None
+        results: list[tuple[tuple[Axis, ...], Array | None]] = []
+        for sizes in self._sizes(nodes, source):
+            try:
+                results.append(self._located(head.outputs[0].name, source, sizes))
+            except _Rejected:
+                continue
+            if results[-1][0] == ():
+                return None
+        if not results or any(not _same(r, results[0]) for r in results):
+            return None
+        axes, fill = results[0]
+        step = self._context.step(head)
+        conv = shifted(axes, shape[1], step)
+        if fill is not None:
+            conv = replace(conv, fill=Deferred.of(fill))
+        inner = self._inner(head, nodes)
+        steps = frozenset(self._context.step(n) for n in nodes)
+        return Region(
+            head.outputs[0].name, source, inner, AffineSum(((source, conv),), None, steps)
+        )
+
+    def _trace(self, head: gs.Node) -> tuple[list[gs.Node], str | None]:
+        """Nodes of the region that ends in `head`, and the one tensor whose data it moves."""
+        found: dict[int, gs.Node] = {}
+        sources: set[str] = set()
+        waiting = [(head.outputs[0].name, True)]
+        while waiting and len(found) <= _MAX_NODES:
+            name, is_data = waiting.pop()
+            if not name or self._facts.is_constant(name):
+                continue
+            node = self._makers.get(name)
+            if is_data and (node is None or node.op not in _MOVED or node.domain):
+                sources.add(name)
+                continue
+            if node is None:
+                return [], None
+            if id(node) in found:
+                continue
+            found[id(node)] = node
+            if node.op in ("Shape", "Size"):
+                continue
+            moved = _MOVED.get(node.op, ()) if is_data else ()
+            for index, tensor in enumerate(node.inputs):
+                data = is_data and (moved is None or index in moved)
+                if not data and self._context.is_float(tensor.name) and not self._facts.is_constant(tensor.name):
+                    return [], None
+                waiting.append((tensor.name, data))
+        if waiting or len(sources) != 1:
+            return [], None
+        return list(found.values()), sources.pop()
+
+    def _inner(self, head: gs.Node, nodes: list[gs.Node]) -> frozenset[int]:
+        """Nodes that nobody outside the region reads, without the head."""
+        inner = {id(n) for n in nodes} - {id(head)}
+        region = inner | {id(head)}
+        changed = True
+        while changed:
+            outside = {
+                id(n) for n in nodes if id(n) in inner and any(
+                    t.name in self._fixed or any(id(r) not in region for r in t.outputs)
+                    for t in n.outputs
+                )
+            }
+            inner -= outside
+            region -= outside
+            changed = bool(outside)
+        return frozenset(inner)
+
+    # Sizes to try.
+
+    def _sizes(self, nodes: list[gs.Node], source: str) -> Iterator[Sizes]:
+        tensors = [source, *(t.name for n in nodes for t in (*n.inputs, *n.outputs))]
+        extents = {
+            d for t in tensors for d in self._facts.shape(t) or () if isinstance(d, Extent)
+        }
+        roots = sorted({e.root for e in extents})
+        if not roots:
+            yield {}
+            return
+        baked = self._integers(nodes)
+        start = 2 * max(baked, default=0) + 9
+        for n in range(2):
+            yield {r: (2 + n if self._is_batch(r) else start + 7 * n + i) for i, r in enumerate(roots)}
+        options = []
+        for root in roots:
+            fits = sorted({
+                r for e in extents if e.root == root for v in baked
+                for r in range(max(1, (v * e.stride - e.extent) // max(e.up, 1) - e.stride - 1),
+                               (v * e.stride - e.extent) // max(e.up, 1) + e.stride + 2)
+                if e.at(r) == v and r > 4
+            })
+            options.append([2] if self._is_batch(root) else fits[-_MAX_SIZES:] or [start])
+        for combination in itertools.islice(itertools.product(*options), _MAX_SIZES**2):
+            yield dict(zip(roots, combination, strict=True))
+
+    def _is_batch(self, root: str) -> bool:
+        return any(
+            (shape := self._facts.shape(t.name)) and isinstance(shape[0], Extent) and shape[0].root == root
+            for t in self._context.inputs
+        )
+
+    def _integers(self, nodes: list[gs.Node]) -> set[int]:
+        """Integers that the region's own constants hold, where a size may be baked in."""
+        found: set[int] = set()
+        for name in {t.name for n in nodes for t in n.inputs if self._facts.is_constant(t.name)}:
+            value = self._facts.value(name)
+            if value is not None and value.dtype.kind == "i" and value.size <= 64:
+                found |= {abs(int(v)) for v in value.reshape(-1) if abs(int(v)) < 2**20}
+            elif value is not None and value.dtype.kind == "f":
+                found |= set(value.shape)
+        return found
+
+    # Running on labels.
+
+    def _located(self, tensor: str, source: str, sizes: Sizes) -> tuple[tuple[Axis, ...], Array | None]:
+        shape = self._concrete(source, sizes)
+        count = int(np.prod(shape))
+        if count > _MAX_ELEMENTS:
+            raise _Rejected
+        bases = (2.0**40, 2.0**41)
+        runs = [
+            self._run(tensor, source, (base + np.arange(count, dtype=np.float64)).reshape(shape), sizes)
+            for base in bases
+        ]
+        copied = runs[1] - runs[0] == bases[1] - bases[0]
+        if not np.array_equal(runs[0][~copied], runs[1][~copied]):
+            return (), None
+        return _geometry((runs[0] - bases[0]).astype(np.int64), copied, runs[0], shape)
+
+    def _concrete(self, name: str, sizes: Sizes) -> tuple[int, ...]:
+        shape = self._facts.shape(name)
+        if shape is None or any(isinstance(d, Extent) and d.root not in sizes for d in shape):
+            raise _Rejected
+        return tuple(d if isinstance(d, int) else d.at(sizes[d.root]) for d in shape)
+
+    def _run(self, tensor: str, source: str, labels: Array, sizes: Sizes) -> Array:
+        known: dict[str, Values | None] = {source: labels, "": None}
+        stack = [tensor]
+        while stack:
+            name = stack[-1]
+            if name in known:
+                stack.pop()
+            elif self._facts.is_constant(name):
+                known[name] = self._facts.value(name)
+            else:
+                node = self._makers.get(name)
+                if node is None:
+                    raise _Rejected
+                outside = node.op in ("Shape", "Size") and node.inputs[0].name not in known
+                if outside:
+                    blank = np.empty(self._concrete(node.inputs[0].name, sizes), np.int8)
+                    known[name] = self._evaluate(node, [blank])[0]
+                    continue
+                waiting = [t.name for t in node.inputs if t.name not in known]
+                if waiting:
+                    stack += waiting
+                    continue
+                results = self._evaluate(node, [known[t.name] for t in node.inputs])
+                known.update((t.name, r) for t, r in zip(node.outputs, results, strict=False))
+        result = known[tensor]
+        if result is None or result.dtype != np.float64:
+            raise _Rejected
+        return result
+
+    def _evaluate(self, node: gs.Node, inputs: list[Values | None]) -> Sequence[Values]:
+        origin = self._origin(node)
+        assert origin is not None
+        try:
+            return run_node(origin, inputs, {"": self._context.opset})
+        except Exception as error:  # whatever the reference operator says: not at these sizes
+            raise _Rejected from error
+
+
+def _same(a: tuple[tuple[Axis, ...], Array | None], b: tuple[tuple[Axis, ...], Array | None]) -> bool:
+    if a[0] != b[0] or (a[1] is None) != (b[1] is None):
+        return False
+    return a[1] is None or b[1] is None or bool(np.array_equal(a[1], b[1]))
+
+
+def _geometry(
+    labels: Integers, copied: Flags, values: Array, shape: tuple[int, ...]
+) -> tuple[tuple[Axis, ...], Array | None]:
+    """Axes and fill that put the labels where they are; ((), None) where nothing does.
+
+    labels  number of the source element that each output element is, where `copied`
+    """
+    nothing: tuple[tuple[Axis, ...], Array | None] = ((), None)
+    out = labels.shape
+    if out[:2] != shape[:2] or not copied.any():
+        return nothing
+    where = np.unravel_index(np.where(copied, labels, 0), shape)
+    axes: list[Axis] = []
+    held = np.ones(out, bool)
+    expected = []
+    for axis in range(2, len(out)):
+        line = _line(where[axis], copied, axis)
+        if line is None:
+            return nothing
+        found, inside = line
+        geometry = _axis(found, inside, shape[axis], out[axis])
+        if geometry is None:
+            return nothing
+        axes.append(geometry)
+        view = [1] * len(out)
+        view[axis] = out[axis]
+        held = held & inside.reshape(view)
+        expected.append(found.reshape(view))
+    batch = np.arange(out[0]).reshape(-1, *[1] * (len(out) - 1))
+    channel = np.arange(out[1]).reshape(1, -1, *[1] * (len(out) - 2))
+    right = np.ravel_multi_index(
+        np.broadcast_arrays(batch, channel, *(np.clip(e, 0, None) for e in expected)), shape
+    )
+    if not np.array_equal(copied, held) or not np.array_equal(labels[copied], right[held]):
+        return nothing
+    if held.all():
+        return tuple(axes), None
+    per_channel = [values[:, c][~held[:, c]] for c in range(out[1])]
+    fill = np.asarray([v[0] for v in per_channel])
+    if any(np.any(v != f) for v, f in zip(per_channel, fill, strict=True)):
+        return nothing
+    return tuple(axes), fill if np.any(fill) else None
+
+
+def _line(positions: Integers, copied: Flags, axis: int) -> tuple[Integers, Flags] | None:
+    """Source position per output position along one axis, and where there is one."""
+    rest = tuple(i for i in range(positions.ndim) if i != axis)
+    inside = copied.any(axis=rest)
+    found = np.where(copied, positions, -1).max(axis=rest)
+    return found, inside
+
+
+def _axis(found: Integers, inside: Flags, length: int, out: int) -> Axis | None:
+    extent = out - length
+    at = np.arange(out)
+    first = int(np.argmax(inside))
+    offset = int(found[first]) - first
+    if not inside.all():
+        beyond = (at + offset >= 0) & (at + offset < length)
+        return Axis(offset=offset, extent=extent) if np.array_equal(beyond, inside) else None
+    modes: list[tuple[Edge, Callable[[Integers], Integers]]] = [
+        ("zero", lambda p: p),
+        ("wrap", lambda p: p % length),
+        ("edge", lambda p: np.clip(p, 0, length - 1)),
+        ("reflect", lambda p: length - 1 - np.abs(length - 1 - np.abs(p))),
+    ]
+    for edge, source in modes:
+        for shift in range(-length + 1, length):
+            if np.array_equal(source(at + shift), found):
+                return Axis(offset=shift, extent=extent, edge=edge)
+    return None
