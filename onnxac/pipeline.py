@@ -10,6 +10,7 @@ from onnxac.facts import Facts
 from onnxac.fold import Folding
 from onnxac.lower import Context, Lowered, lower
 from onnxac.lower.relocation import Regions
+from onnxac.liveness import alive
 from onnxac.model import Model, assemble, captured_names
 from onnxac.plan import Planner, node_cost, pins
 from onnxac.rewrite import Applied, Rewriter
@@ -17,10 +18,10 @@ from onnxac.rewrite import Applied, Rewriter
 
 def fuse(model: Model, *, freeze: bool = False) -> tuple[ModelProto, Applied, dict[str, Obstacle]]:
     facts = Facts(model, freeze=freeze)
-    nodes = list(model.graph.nodes)
     context = Context(facts, model.graph)
     captured = captured_names(model.proto.graph)
     named = frozenset(captured | {o.name for o in model.graph.outputs})
+    nodes = alive(model.graph.nodes, named, facts.is_constant)
     regions = {r.tensor: r for r in Regions(nodes, context, model.origin, named).find()}
     inner = frozenset(i for r in regions.values() for i in r.inner)
     nodes = [n for n in nodes if id(n) not in inner]

@@ -17,6 +17,7 @@ from onnxac.arrange import Piece
 from onnxac.emit import Emitted, Emitter, NotFiniteError
 from onnxac.facts import Facts
 from onnxac.fold import Folding
+from onnxac.liveness import alive
 from onnxac.model import Model, captured_names
 from onnxac.plan import Blocked, Change, Plan, Redefinition
 
@@ -56,7 +57,6 @@ class Rewriter:
         """Rewrite the graph. Changes whose weights overflow are left out, and said so."""
         done = Applied(blocked=list(plan.blocked))
         replaced: dict[int, list[gs.Node]] = defaultdict(list)
-        before = self._alive(self._nodes)
         for change in plan.changes:
             try:
                 emitted = [(r, self._emit(r)) for r in change.redefinitions]
@@ -77,10 +77,10 @@ class Rewriter:
             nodes.append(node)
         self._drop_aliases(plan.aliases, nodes)
         self._fold(nodes)
-        alive = self._alive(nodes)
-        done.removed = [n for n in self._nodes if id(n) in before and id(n) not in alive]
-        gone = {id(n) for n in done.removed}
-        self._graph.nodes = [n for n in nodes if id(n) not in gone]
+        kept = self._alive(nodes)
+        staying = {id(n) for n in kept}
+        done.removed = [n for n in self._nodes if id(n) not in staying]
+        self._graph.nodes = kept
         self._forget(done.removed)
         return done
 
@@ -125,26 +125,14 @@ class Rewriter:
                 if name != tensor.name:
                     node.inputs[index] = self._tensors[name]
 
-    def _alive(self, nodes: list[gs.Node]) -> set[int]:
-        """Nodes that an output of the model, or a subgraph, depends on."""
-        makers = {t.name: n for n in nodes for t in n.outputs if t.name}
-        waiting = [t.name for t in self._graph.outputs] + sorted(self._captured)
-        alive: set[int] = set()
-        while waiting:
-            maker = makers.get(waiting.pop())
-            if maker is not None and id(maker) not in alive:
-                alive.add(id(maker))
-                waiting += [t.name for t in maker.inputs]
-        return alive
+    def _alive(self, nodes: list[gs.Node]) -> list[gs.Node]:
+        return alive(nodes, [*(t.name for t in self._graph.outputs), *self._captured])
 
     def _fold(self, nodes: list[gs.Node]) -> None:
         """Let readers of computed constants read initializers, where `Folding` says so."""
-        alive = self._alive(nodes)
         stored: dict[str, gs.Constant] = {}
-        for node in nodes:
-            if id(node) not in alive or (
-                self._model.origin(node) is not None and self._facts.is_computed_by(node)
-            ):
+        for node in self._alive(nodes):
+            if self._model.origin(node) is not None and self._facts.is_computed_by(node):
                 continue
             for index, tensor in enumerate(node.inputs):
                 name = tensor.name

@@ -62,6 +62,7 @@ class _Rejected(Exception):
 class Regions:
     """Finds the regions of a graph.
 
+    nodes   those that matter; readers that are not among them don't count
     origin  the protobuf of a node, as it was read
     fixed   tensors that are needed by name
     """
@@ -72,6 +73,7 @@ class Regions:
     ) -> None:
         self._nodes, self._context, self._fixed, self._origin = nodes, context, fixed, origin
         self._facts = context.facts
+        self._known = {id(n) for n in nodes}
         self._makers = {t.name: n for n in nodes for t in n.outputs if t.name}
 
     def find(self) -> list[Region]:
@@ -155,7 +157,9 @@ class Regions:
         while changed:
             outside = {
                 id(n) for n in nodes if id(n) in inner and any(
-                    t.name in self._fixed or any(id(r) not in region for r in t.outputs)
+                    t.name in self._fixed or any(
+                        id(r) in self._known and id(r) not in region for r in t.outputs
+                    )
                     for t in n.outputs
                 )
             }
@@ -167,11 +171,18 @@ class Regions:
     # Sizes to try.
 
     def _sizes(self, nodes: list[gs.Node], source: str) -> Iterator[Sizes]:
-        tensors = [source, *(t.name for n in nodes for t in (*n.inputs, *n.outputs))]
+        outside = [
+            n.inputs[0].name for n in nodes if n.op in ("Shape", "Size")
+            and self._makers.get(n.inputs[0].name) not in nodes
+        ]
+        roots = sorted({
+            d.root for t in (source, *outside) for d in self._facts.shape(t) or ()
+            if isinstance(d, Extent)
+        })
         extents = {
-            d for t in tensors for d in self._facts.shape(t) or () if isinstance(d, Extent)
+            d for n in nodes for t in (*n.inputs, *n.outputs) for d in self._facts.shape(t.name) or ()
+            if isinstance(d, Extent) and d.root in roots
         }
-        roots = sorted({e.root for e in extents})
         if not roots:
             yield {}
             return

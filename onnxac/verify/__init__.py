@@ -17,7 +17,7 @@ the same places. Integers, booleans and strings must be equal.
 
 **Tolerance**, of each output, channel and run:
 
-    max(m·ε, min(8·noise, √ε'))
+    max(m·ε, min(8·noise, ∛ε'))
 
 ε is the spacing of the output's type (2⁻²³ for float32); m is 8, and 2 for the half
 precisions, whose sums are formed in single. A fused block is 4 ε off at most, so that is
@@ -26,13 +26,13 @@ an output further off has its noise measured: how far the *original* moves, on t
 feed, when its weights and inputs are off by one rounding (the larger of two draws). In
 over 3,000 runs of exports, fused against original was up to 4 times that noise, half of
 the time less than 1.6 times. ε' is the largest ε of the output and the weights: where
-rounding eats more than half of the digits, an output is rejected, and a channel is judged
-with the whole only. A tolerance that the user gives is for the whole, and is not widened.
+rounding eats more than two thirds of the digits, an output is rejected, and a channel is
+judged with the whole only. A feed on which a last bit decides whether the original
+overflows says nothing about this output, and is left out with a sentence. A tolerance that the user gives is for the whole, and is not widened.
 """
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -112,9 +112,9 @@ def verify(  # noqa: PLR0913 - the two models, and keyword-only options with def
 
             coarsest = coarsest_epsilon(original)
             caps = {
-                p.name: math.sqrt(max(epsilon(p.dtype) or 0.0, coarsest)) for p in signature.outputs
+                p.name: max(epsilon(p.dtype) or 0.0, coarsest) ** (1 / 3) for p in signature.outputs
             }
-            trial = Trial(worker, signature, load_noisy, caps.__getitem__, tolerance)
+            trial = Trial(worker, signature, load_noisy, caps, tolerance)
             trial.compare(given, seeds)
             return Verification(
                 outputs=tuple(

@@ -83,6 +83,8 @@ class Gap:
 
     def place(self, index: int) -> str:
         """Where the entry `index` of the arrays is in the output: `` or `[:, 3]`."""
+        if index == 0:
+            return ""
         index -= 1
         for axis, length in self.axes:
             if index < length:

@@ -33,14 +33,14 @@ class Trial:
     """Compares the two models that a worker has loaded as `BEFORE` and `AFTER`.
 
     `load_noisy` loads the original with noisy weights under a key, and says whether it
-    could; it is called only if an output is further off than its type allows. `cap` is
-    the widest tolerance that noise may lead to, and `tolerance` the user's own, if any.
+    could; it is called only if an output is further off than its type allows. `caps` are
+    the widest tolerances that noise may lead to, by output, and `tolerance` the user's own, if any.
     """
 
     worker: Worker
     signature: Signature
     load_noisy: Callable[[str, int], bool]
-    cap: Callable[[str], float]
+    caps: Mapping[str, float]
     tolerance: float | None
     worst: dict[str, OutputDifference] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -98,12 +98,14 @@ class Trial:
             for name, noise in self._noise(
                 sorted(suspects - self._unsteady), feeds, before
             ).items():
-                if not gaps[name].reason:
-                    tolerances[name] = self._widened(name, tolerances[name], noise)
+                tolerances[name] = self._widened(name, gaps[name], tolerances[name], noise)
         for name in gaps.keys() - self._unsteady:
             self._record(run, name, gaps[name], tolerances[name])
 
     def _record(self, run: Run, name: str, gap: Gap, tolerances: Array) -> None:
+        if np.isinf(tolerances[0]):
+            self._note(f"the original's {name!r} hangs on a last bit with {_text(run.shapes)}")
+            return
         if gap.finite:
             self._finite.add(name)
         worst = int(np.argmax(gap.relative / tolerances))
@@ -142,7 +144,10 @@ class Trial:
                 self._note(f"output {name!r}: the original itself gives another result each time")
 
     def _noise(self, names: list[str], feeds: dict[str, Feed], before: Outputs) -> dict[str, Array]:
-        """How far the original itself moves on this feed, of each output, whole and by channel."""
+        """How far the original itself moves on this feed, of each output, whole and by channel.
+
+        Infinite where it moves by more than a number: a value overflows, a detection is gone.
+        """
         if self.tolerance is not None:
             return {}
         noise = {name: np.zeros(1) for name in names}
@@ -153,15 +158,22 @@ class Trial:
                 continue
             for name in names:
                 found = gap(before[name], moved[name])
-                if found.reason:
-                    self._note(f"the original itself is unstable: {name!r} {found.reason}")
-                else:
-                    noise[name] = np.maximum(noise[name], found.relative)
+                moves = np.full(1, np.inf) if found.reason else found.relative
+                noise[name] = np.maximum(noise[name], moves)
         return noise
 
-    def _widened(self, name: str, tolerances: Array, noise: Array) -> Array:
+    def _widened(self, name: str, gap: Gap, tolerances: Array, noise: Array) -> Array:
+        if tolerances[0] == EXACT:
+            if np.isinf(noise[0]):
+                self._note(f"a last bit decides about {name!r} in the original, too: maybe a tie")
+            return tolerances
+        if np.isinf(noise[0]):
+            # Nothing can be said on this feed: `_record` leaves it out.
+            return np.full(tolerances.shape, np.inf)
+        if gap.reason:
+            return tolerances
         allowed = np.broadcast_to(NOISE_MULTIPLE * noise, tolerances.shape)
-        cap = self.cap(name)
+        cap = self.caps[name]
         widened = np.maximum(tolerances, np.minimum(allowed, cap))
         # A channel that is nothing but noise is judged with the whole only.
         widened[1:][allowed[1:] > cap] = np.inf
