@@ -40,17 +40,15 @@ def _names(model: ModelProto) -> dict[int, str]:
 
 
 def _disjoint(matching: Matching) -> list[tuple[list[int], list[int]]]:
-    """Pairs and counterparts, those that share a node put together."""
+    """Counterparts and pairs; a node that several claim stays with the first of them."""
     groups: list[tuple[list[int], list[int]]] = []
-    where: dict[tuple[str, int], int] = {}
-    pairs = ((list(c.before), list(c.after)) for c in matching.counterparts)
-    for befores, afters in (*pairs, *(([i], [j]) for i, j in matching.unchanged)):
-        keys = [("b", i) for i in befores] + [("a", j) for j in afters]
-        home = next((where[k] for k in keys if k in where), len(groups))
-        if home == len(groups):
-            groups.append(([], []))
-        for key in keys:
-            # A node that two groups claim stays with the first: an entry may name it once.
-            if where.setdefault(key, home) == home and key[1] not in groups[home][key[0] == "a"]:
-                groups[home][key[0] == "a"].append(key[1])
+    taken: set[tuple[str, int]] = set()
+    claims = [(c.before, c.after) for c in matching.counterparts]
+    claims += [((i,), (j,)) for i, j in (*matching.unchanged, *matching.changed)]
+    for befores, afters in claims:
+        mine = [i for i in befores if ("b", i) not in taken]
+        theirs = [j for j in afters if ("a", j) not in taken]
+        taken.update(("b", i) for i in mine)
+        taken.update(("a", j) for j in theirs)
+        groups.append((mine, theirs))
     return groups

@@ -25,21 +25,18 @@ _TURNING = dict.fromkeys(
 )
 
 
-def render_text(
+def render_text(  # noqa: PLR0913 - the same options as render_html, as keywords
     before: ModelProto,
     after: ModelProto,
     report: Report | None = None,
     *,
+    command: str | None = None,
     verification: Verification | None = None,
-    infos: tuple[ModelInfo, ModelInfo] | None = None,
+    before_info: ModelInfo | None = None,
+    after_info: ModelInfo | None = None,
 ) -> str:
-    """The diff of two models as lines of text without any control characters.
-
-    `infos` are what is known of the two files, where no report tells it.
-    """
-    left, right = infos or (None, None)
-    known = Known(report=report, verification=verification, before=left, after=right)
-    facts = gather(before, after, known)
+    """The diff of two models as lines of text, without control characters but line feeds."""
+    facts = gather(before, after, Known(report, verification, command, before_info, after_info))
     blocks = (
         _summary(facts),
         _operators(facts),
@@ -131,7 +128,8 @@ def _left_alone(groups: tuple[Refused, ...]) -> Iterator[str]:
         yield f"Left alone {numbers.count(sum(len(g.refusals) for g in groups))}"
     for group in groups[:FUSIONS_SHOWN]:
         number = len(group.refusals)
-        yield f"  {f'{number} × ' if number > 1 else ''}{line(group.reason, 300)} [{line(group.rule)}]"
+        times = f"{number} × " if number > 1 else ""
+        yield f"  {times}{line(group.reason, 300)} [{line(group.rule)}]"
         names = [line(r.node.name, 50) for r in group.refusals[:NAMES_SHOWN]]
         more = f", and {number - NAMES_SHOWN} more" if number > NAMES_SHOWN else ""
         yield f"    {', '.join(names)}{more}"
