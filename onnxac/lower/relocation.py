@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,7 @@ _MAX_ELEMENTS = 2**25
 _MAX_SIZES = 12
 
 Sizes = dict[str, int]
+_Role = Literal["data", "shape", "index"]
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
@@ -98,10 +100,11 @@ class Regions:
             return None
         if shape[1] != output[1] or not isinstance(shape[1], int):
             return None
+        region = frozenset(id(n) for n in nodes)
         results: list[tuple[tuple[Axis, ...], Array | None]] = []
         for sizes in self._sizes(nodes, source):
             try:
-                results.append(self._located(head.outputs[0].name, source, sizes))
+                results.append(self._located(head.outputs[0].name, source, sizes, region))
             except _Rejected:
                 continue
             if results[-1][0] == ():
@@ -120,34 +123,42 @@ class Regions:
         )
 
     def _trace(self, head: gs.Node) -> tuple[list[gs.Node], str | None]:
-        """Nodes of the region that ends in `head`, and the one tensor whose data it moves."""
+        """Nodes of the region that ends in `head`, and the one tensor whose data it moves.
+
+        A tensor is followed for its data, as an index, or only for its shape.
+        """
         found: dict[int, gs.Node] = {}
+        seen: set[tuple[str, str]] = set()
         sources: set[str] = set()
-        waiting = [(head.outputs[0].name, True)]
+        waiting: list[tuple[str, _Role]] = [(head.outputs[0].name, "data")]
         while waiting and len(found) <= _MAX_NODES:
-            name, is_data = waiting.pop()
-            if not name or self._facts.is_constant(name):
+            name, role = waiting.pop()
+            if not name or (name, role) in seen or self._facts.is_constant(name):
                 continue
+            seen.add((name, role))
             node = self._makers.get(name)
-            if is_data and (node is None or node.op not in _MOVED or node.domain):
-                sources.add(name)
+            if role != "index" and (node is None or node.op not in _MOVED or node.domain):
+                if role == "data":
+                    sources.add(name)
                 continue
-            if node is None:
+            if role == "index" and (node is None or self._context.is_float(name)):
                 return [], None
-            if id(node) in found:
-                continue
+            assert node is not None
             found[id(node)] = node
-            if node.op in ("Shape", "Size"):
-                continue
-            moved = _MOVED.get(node.op, ()) if is_data else ()
-            for index, tensor in enumerate(node.inputs):
-                data = is_data and (moved is None or index in moved)
-                if not data and self._context.is_float(tensor.name) and not self._facts.is_constant(tensor.name):
-                    return [], None
-                waiting.append((tensor.name, data))
+            waiting += self._followed(node, role)
         if waiting or len(sources) != 1:
             return [], None
         return list(found.values()), sources.pop()
+
+    def _followed(self, node: gs.Node, role: _Role) -> list[tuple[str, _Role]]:
+        if node.op in ("Shape", "Size"):
+            name = node.inputs[0].name
+            return [(name, "shape" if self._context.is_float(name) else "index")]
+        moved = _MOVED[node.op] if role != "index" else ()
+        return [
+            (t.name, role if moved is None or n in moved else "index")
+            for n, t in enumerate(node.inputs)
+        ]
 
     def _inner(self, head: gs.Node, nodes: list[gs.Node]) -> frozenset[int]:
         """Nodes that nobody outside the region reads, without the head."""
@@ -171,9 +182,10 @@ class Regions:
     # Sizes to try.
 
     def _sizes(self, nodes: list[gs.Node], source: str) -> Iterator[Sizes]:
+        inside = {t.name for n in nodes for t in n.outputs}
         outside = [
-            n.inputs[0].name for n in nodes if n.op in ("Shape", "Size")
-            and self._makers.get(n.inputs[0].name) not in nodes
+            t.name for n in nodes for t in n.inputs
+            if t.name not in inside and not self._facts.is_constant(t.name)
         ]
         roots = sorted({
             d.root for t in (source, *outside) for d in self._facts.shape(t) or ()
@@ -221,14 +233,16 @@ class Regions:
 
     # Running on labels.
 
-    def _located(self, tensor: str, source: str, sizes: Sizes) -> tuple[tuple[Axis, ...], Array | None]:
+    def _located(
+        self, tensor: str, source: str, sizes: Sizes, region: frozenset[int]
+    ) -> tuple[tuple[Axis, ...], Array | None]:
         shape = self._concrete(source, sizes)
         count = int(np.prod(shape))
         if count > _MAX_ELEMENTS:
             raise _Rejected
         bases = (2.0**40, 2.0**41)
         runs = [
-            self._run(tensor, source, (base + np.arange(count, dtype=np.float64)).reshape(shape), sizes)
+            self._run(tensor, source, (base + np.arange(count, dtype=np.float64)).reshape(shape), sizes, region)
             for base in bases
         ]
         copied = runs[1] - runs[0] == bases[1] - bases[0]
@@ -242,7 +256,9 @@ class Regions:
             raise _Rejected
         return tuple(d if isinstance(d, int) else d.at(sizes[d.root]) for d in shape)
 
-    def _run(self, tensor: str, source: str, labels: Array, sizes: Sizes) -> Array:
+    def _run(
+        self, tensor: str, source: str, labels: Array, sizes: Sizes, region: frozenset[int]
+    ) -> Array:
         known: dict[str, Values | None] = {source: labels, "": None}
         stack = [tensor]
         while stack:
@@ -253,12 +269,9 @@ class Regions:
                 known[name] = self._facts.value(name)
             else:
                 node = self._makers.get(name)
-                if node is None:
-                    raise _Rejected
-                outside = node.op in ("Shape", "Size") and node.inputs[0].name not in known
-                if outside:
-                    blank = np.empty(self._concrete(node.inputs[0].name, sizes), np.int8)
-                    known[name] = self._evaluate(node, [blank])[0]
+                if node is None or id(node) not in region:
+                    # Outside of the region, and read for its shape only.
+                    known[name] = np.zeros(self._concrete(name, sizes))
                     continue
                 waiting = [t.name for t in node.inputs if t.name not in known]
                 if waiting:

@@ -28,7 +28,8 @@ over 3,000 runs of exports, fused against original was up to 4 times that noise,
 the time less than 1.6 times. ε' is the largest ε of the output and the weights: where
 rounding eats more than two thirds of the digits, an output is rejected, and a channel is
 judged with the whole only. A feed on which a last bit decides whether the original
-overflows says nothing about this output, and is left out with a sentence. A tolerance that the user gives is for the whole, and is not widened.
+overflows says nothing about this output, and is left out with a sentence. A tolerance
+that the user gives is for the whole, and is not widened.
 """
 
 from __future__ import annotations
