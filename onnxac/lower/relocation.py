@@ -39,7 +39,7 @@ _MOVED: dict[str, tuple[int, ...] | None] = {
 _TELLING = {"ScatterND", "ScatterElements", "Concat", "Where", "Gather"}
 _MAX_NODES = 20_000
 _MAX_ELEMENTS = 2**25
-_MAX_SIZES = 12
+_MAX_TRIES = 256
 
 Sizes = dict[str, int]
 _Role = Literal["data", "shape", "index"]
@@ -202,16 +202,8 @@ class Regions:
         start = 2 * max(baked, default=0) + 9
         for n in range(2):
             yield {r: (2 + n if self._is_batch(r) else start + 7 * n + i) for i, r in enumerate(roots)}
-        options = []
-        for root in roots:
-            fits = sorted({
-                r for e in extents if e.root == root for v in baked
-                for r in range(max(1, (v * e.stride - e.extent) // max(e.up, 1) - e.stride - 1),
-                               (v * e.stride - e.extent) // max(e.up, 1) + e.stride + 2)
-                if e.at(r) == v and r > 4
-            })
-            options.append([2] if self._is_batch(root) else fits[-_MAX_SIZES:] or [start])
-        for combination in itertools.islice(itertools.product(*options), _MAX_SIZES**2):
+        options = [[2] if self._is_batch(r) else _fitting(r, extents, baked) or [start] for r in roots]
+        for combination in itertools.islice(itertools.product(*options), _MAX_TRIES):
             yield dict(zip(roots, combination, strict=True))
 
     def _is_batch(self, root: str) -> bool:
@@ -291,6 +283,22 @@ class Regions:
             return run_node(origin, inputs, {"": self._context.opset})
         except Exception as error:  # whatever the reference operator says: not at these sizes
             raise _Rejected from error
+
+
+def _fitting(root: str, extents: set[Extent], baked: set[int]) -> list[int]:
+    """Sizes of the root at which some extent of it has a value that is baked in.
+
+    Several sizes may give all extents the same values; one of them is enough.
+    """
+    own = sorted((e for e in extents if e.root == root), key=str)
+    found: dict[tuple[int, ...], int] = {}
+    for extent in own:
+        for value in baked:
+            # ⌊(up·(r − 1) + extent)/stride⌋ + 1 = value, for the smallest such r.
+            r = -(-((value - 1) * extent.stride - extent.extent) // extent.up) + 1
+            if r > 4 and extent.at(r) == value:
+                found.setdefault(tuple(e.at(r) for e in own), r)
+    return sorted(found.values())
 
 
 def _same(a: tuple[tuple[Axis, ...], Array | None], b: tuple[tuple[Axis, ...], Array | None]) -> bool:
