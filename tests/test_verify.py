@@ -137,6 +137,30 @@ class TestAccepts:
         assert verification.worst is not None
         assert verification.worst.relative > 1e-6
 
+    def test_deep_net_that_amplifies_rounding(self) -> None:
+        """Sixty blocks: each amplifies what the one before is off by."""
+        rng = np.random.default_rng(3)
+        before, after = [], []
+        weights: dict[str, Array] = {}
+        for i in range(60):
+            source, target = ("x" if i == 0 else f"x{i}"), ("y" if i == 59 else f"x{i + 1}")
+            v, w = (rng.standard_normal((2, 4, 4, 3, 3)) / 5).astype(np.float32)
+            weights |= {f"v{i}": v, f"w{i}": w, f"s{i}": v + w}
+            before += [
+                helper.make_node("Conv", [source, f"v{i}"], [f"a{i}"], pads=[1, 1, 1, 1]),
+                helper.make_node("Conv", [source, f"w{i}"], [f"b{i}"], pads=[1, 1, 1, 1]),
+                helper.make_node("Add", [f"a{i}", f"b{i}"], [f"c{i}"]),
+                helper.make_node("Relu", [f"c{i}"], [target]),
+            ]
+            after += [
+                helper.make_node("Conv", [source, f"s{i}"], [f"c{i}"], pads=[1, 1, 1, 1]),
+                helper.make_node("Relu", [f"c{i}"], [target]),
+            ]
+        verification = verify(model(before, weights), model(after, weights))
+        raise_if_failed(verification)
+        assert verification.worst is not None
+        assert verification.worst.tolerance > 1e-6
+
     def test_output_that_is_zero_everywhere(self) -> None:
         zero = {"w": np.zeros((8, 4, 3, 3), np.float32), "b": np.full(8, -1, np.float32)}
         nodes = [
@@ -265,6 +289,46 @@ class TestRejects:
         half: dict[str, Any] = {"x_type": TensorProto.FLOAT16, "y_type": TensorProto.FLOAT16}
         off = weights | {"b": weights["b"] + np.float16(0.05)}
         assert_rejected(conv(weights, **half), conv(off, **half), "off by")
+
+    @pytest.mark.parametrize("perm", [[0, 1, 2], [0, 2, 1]])
+    def test_scores_beside_coordinates(self, perm: list[int]) -> None:
+        """An error in one small channel, by a part in a hundred thousand of the others."""
+
+        def detector(score: float) -> onnx.ModelProto:
+            scale = np.array([640, 640, 640, score], np.float32)[:, None]
+            nodes = [
+                helper.make_node("Mul", ["x", "s"], ["z"]),
+                helper.make_node("Transpose", ["z"], ["y"], perm=perm),
+            ]
+            return model(nodes, {"s": scale}, x=(1, 4, 100))
+
+        place = r"in \[:, 3\]" if perm == [0, 1, 2] else r"in \[..., 3\]"
+        assert_rejected(detector(1e-3), detector(1.01e-3), place)
+
+    def test_a_tie_that_flips(self) -> None:
+        """Which of 0.3 x and 3 (0.1 x) is larger depends on rounding: reported, and explained."""
+        weights = {"c": np.array(0.1, np.float32), "d": np.array(3.1, np.float32)}
+        weights["e"] = weights["c"] * weights["d"]
+        kind = TensorProto.INT64
+        tail = [
+            helper.make_node("Concat", ["a", "b"], ["v"], axis=0),
+            helper.make_node("ArgMax", ["v"], ["y"], axis=0),
+        ]
+        once = helper.make_node("Mul", ["x", "e"], ["a"])
+        twice = [
+            helper.make_node("Mul", ["x", "c"], ["m"]),
+            helper.make_node("Mul", ["m", "d"], ["b"]),
+        ]
+        same = helper.make_node("Mul", ["x", "e"], ["b"])
+        verification = verify(
+            model([once, *twice, *tail], weights, y_type=kind),
+            model([once, same, *tail], weights, y_type=kind),
+        )
+        with pytest.raises(VerificationError, match="int64 must be equal"):
+            raise_if_failed(verification)
+        assert "a last bit decides about 'y' in the original, too: maybe a tie" in (
+            verification.skipped
+        )
 
     def test_a_wide_noise_floor_hides_no_error(self) -> None:
         """In an ill-conditioned net the tolerance grows, but by its measured noise only."""
