@@ -17,7 +17,7 @@ Item = tuple[str, int]
 def match_foreign(b: GraphIndex, a: GraphIndex) -> Matching:
     """Pairs by name, then by structure; what is left is removed, or added."""
     named = pair_by_name(b, a)
-    shaped = pair_by_structure(b, a, named)
+    shaped = _plausible(b, a, named, pair_by_structure(b, a, named))
     pairs = sorted((*named, *shaped))
     changed = tuple((i, j) for i, j in pairs if not _same(b, i, a, j))
     altered = set(changed)
@@ -33,10 +33,31 @@ def match_foreign(b: GraphIndex, a: GraphIndex) -> Matching:
     )
 
 
+def _plausible(
+    b: GraphIndex, a: GraphIndex, named: tuple[Pair, ...], shaped: tuple[Pair, ...]
+) -> tuple[Pair, ...]:
+    """The pairs found by structure, less those that differ and stand beside what is unmatched.
+
+    Where a block of branches became one node, that node is new, even if it looks like one
+    of the branches. Where all nodes have partners, other weights are just other weights.
+    """
+    pairs = (*named, *shaped)
+    kept_b, kept_a = {i for i, _ in pairs}, {j for _, j in pairs}
+
+    def is_inside(index: GraphIndex, i: int, kept: set[int]) -> bool:
+        return all(n in kept for n in (*index.sources(i), *index.users(i)))
+
+    return tuple(
+        (i, j)
+        for i, j in shaped
+        if (is_inside(b, i, kept_b) and is_inside(a, j, kept_a)) or _same(b, i, a, j)
+    )
+
+
 def _method(named: bool, shaped: bool) -> str:
-    if named and shaped:
+    if named == shaped:
         return "names, then structure"
-    return "structure" if shaped else "names"
+    return "names" if named else "structure"
 
 
 def _same(b: GraphIndex, i: int, a: GraphIndex, j: int) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -66,6 +67,15 @@ def name(text: str, limit: int = 64) -> Markup:
 
 def embedded_json(data: Any) -> Markup:
     """JSON for inside a script element: nothing in it can end the element."""
-    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(_finite(data), separators=(",", ":"), allow_nan=False)
     safe = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return Markup(safe)
+
+
+def _finite(data: Any) -> Any:
+    """`data` with null for what JSON has no number for: infinity, and not a number."""
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data

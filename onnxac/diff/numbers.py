@@ -68,7 +68,9 @@ def extent(values: tuple[int, ...]) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """1 node, 2 nodes."""
+    """1 node, 2 nodes; 2 branches, 2 entries."""
     if number == 1:
         return f"1 {noun}"
-    return f"{count(number)} {noun[:-1]}ies" if noun.endswith("y") else f"{count(number)} {noun}s"
+    if noun.endswith("y"):
+        return f"{count(number)} {noun[:-1]}ies"
+    return f"{count(number)} {noun}{'es' if noun.endswith('ch') else 's'}"

@@ -42,8 +42,7 @@ class _Pairing:
         fresh: list[Pair] = []
         for label, nodes in left.items():
             others = right.get(label, [])
-            # A lone operator type says too little to pair several of them in order.
-            if len(nodes) == len(others) and (depth > 0 or len(nodes) == 1):
+            if len(nodes) == len(others):
                 fresh += zip(nodes, others, strict=True)
         for i, j in fresh:
             self._take(i, j)

@@ -1,0 +1,144 @@
+"""Numbers, drawings, the terminal's text, and the mapping for Model Explorer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from diff_models import acnet, fusion, info, reported
+
+from onnxac.diff import match, model_explorer_mapping, render_text
+from onnxac.diff import numbers as n
+from onnxac.diff.drawing import Lattice, branch_ops, draw
+from onnxac.report import Branch, FusedOperator, NodeRef
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (3.01e-7, "3.1e-7"), (3e-7, "3e-7"), (9.99e-7, "1e-6"), (0.02, "2e-2")],
+)
+def test_an_error_is_rounded_up(value: float, text: str) -> None:
+    assert n.magnitude(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.00 kB"),
+        (18_742_336, "18.7 MB"),
+        (2 * 10**12, "2.00 TB"),
+    ],
+)
+def test_sizes(value: int, text: str) -> None:
+    assert n.size(value) == text
+
+
+def test_changes() -> None:
+    assert n.percent(200, 50) == "−75 %"
+    assert n.percent(3, 3) == "±0"
+    assert n.percent(0, 3) == "new"
+    assert n.difference(1200, 0) == "−1,200"
+    assert n.plural(2, "branch") == "2 branches"
+    assert n.plural(1, "branch") == "1 branch"
+    assert n.plural(2, "further output") == "2 further outputs"
+
+
+def branch(taps: tuple[int, ...], origin: tuple[int, ...], dilation: tuple[int, ...]) -> Branch:
+    return Branch((NodeRef("c", "Conv"),), taps, dilation, origin, 1)
+
+
+@pytest.mark.parametrize(
+    ("taps", "given", "cells"),
+    [
+        ((3, 3), branch((1, 3), (1, 0), (1, 1)), {(1, 0), (1, 1), (1, 2)}),
+        ((5, 5), branch((2, 2), (0, 1), (4, 2)), {(0, 1), (0, 3), (4, 1), (4, 3)}),
+        ((4,), branch((2,), (1,), (2,)), {(0, 1), (0, 3)}),
+        # A third axis: slices side by side with a gap of one column.
+        ((2, 2, 2), branch((2, 1, 1), (0, 1, 0), (1, 1, 1)), {(1, 0), (1, 3)}),
+    ],
+)
+def test_taps_land_on_their_cells(
+    taps: tuple[int, ...], given: Branch, cells: set[tuple[int, int]]
+) -> None:
+    lattice = Lattice.of(taps)
+    assert lattice is not None
+    assert lattice.cells(given) == cells
+
+
+def operator(taps: tuple[int, ...], branches: tuple[Branch, ...]) -> FusedOperator:
+    base = fusion(0).operators[0]
+    return dataclasses.replace(base, taps=taps, branches=branches)
+
+
+def test_a_large_kernel_stays_a_small_drawing() -> None:
+    big = (branch((31, 31), (0, 0), (1, 1)), branch((5, 5), (13, 13), (1, 1)))
+    drawing = draw(operator((31, 31), big))
+    assert drawing is not None
+    assert len(drawing.content) < 12_000
+
+
+def test_many_branches_are_counted_not_drawn() -> None:
+    drawing = draw(operator((3, 3), tuple(branch((3, 3), (0, 0), (1, 1)) for _ in range(40))))
+    assert drawing is not None
+    assert "and 28 more" in drawing.content
+
+
+@pytest.mark.parametrize("taps", [(), (0, 3), (3, 3, 3, 3), (3, 2000)])
+def test_what_can_not_be_drawn_is_left_to_words(taps: tuple[int, ...]) -> None:
+    assert draw(operator(taps, fusion(0).operators[0].branches)) is None
+
+
+def test_a_branch_of_hundreds_of_nodes_has_a_short_title() -> None:
+    ops = ["Conv", "Shape", "Gather", "Pad", "ScatterND", "BatchNormalization"] * 100
+    long = Branch(tuple(NodeRef("n", op) for op in ops), (3, 3), (1, 1), (0, 0), 1)
+    assert branch_ops(long) == "Conv · BN · …"
+    assert branch_ops(dataclasses.replace(long, nodes=())) == "identity"
+
+
+def test_the_terminal_gets_the_same_content() -> None:
+    text = render_text(*reported())
+    assert text.startswith("12 nodes → 4. Same result within 2.1e-7.\n")
+    assert "(3×3 Conv) + (1×3 Conv) + (3×1 Conv) = Conv 3×3, 8 → 8 channels, pads 1 1 1 1" in text
+    assert "2 × Relu is not linear [not-linear]" in text
+    assert "2.1e-7 of 1e-5 allowed" in text
+
+
+def test_the_terminal_obeys_no_name() -> None:
+    text = render_text(*reported(1, lambda name: f"\x1b[2J\x9b31m\u202e{name}\r\n\x07"))
+    assert not any(c < " " and c != "\n" for c in text)
+    assert "\x9b" not in text
+    assert "\u202e" not in text
+
+
+def test_the_terminal_without_a_report() -> None:
+    before, after = acnet()
+    infos = {"before_info": info(before, "a.onnx"), "after_info": info(after, "b.onnx")}
+    text = render_text(before, after, **infos)
+    assert "Nodes were matched by names." in text
+    assert "b0/merged: 3 Conv, 2 Add → 1 Conv" in text
+    assert "a.onnx" in text
+
+
+def test_the_mapping_for_model_explorer() -> None:
+    before, after, report = reported(1)
+    mapping = model_explorer_mapping(before, after, match(before, after, report))
+    assert mapping == {
+        "type": "sync_navigation",
+        "mappingEntries": [
+            {
+                "leftNodeIds": ["b0/square", "b0/hor", "b0/ver", "b0/add0", "b0/add1"],
+                "rightNodeIds": ["b0/merged"],
+            },
+            {"leftNodeIds": ["b0/relu"], "rightNodeIds": ["b0/relu"]},
+        ],
+        "disableMappingFallback": True,
+        "showDiffHighlights": True,
+    }
+
+
+def test_the_mapping_leaves_out_names_that_say_nothing() -> None:
+    before, after, report = reported(2, lambda name: "" if "relu" in name else "same")
+    mapping = model_explorer_mapping(before, after, match(before, after, report))
+    assert mapping["mappingEntries"] == []
