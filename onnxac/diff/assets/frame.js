@@ -14,6 +14,8 @@ function need(value, what) {
 const BaseHost = need(browserModule.Host || browserModule.BrowserHost, "browser host");
 const View = need(viewModule.View, "view");
 
+const darkRules = new Map();
+
 // Netron's host without its update notice, consent dialog, telemetry, menus that leave the
 // page, and every request.
 class Host extends BaseHost {
@@ -69,6 +71,7 @@ class Pane {
     this.onredraw = () => {};
     this.quiet = 0;
     this.adopt();
+    need(this.adopted, "open model");
     new MutationObserver(() => this.adopt()).observe(this.container, { childList: true, subtree: true });
   }
 
@@ -157,6 +160,22 @@ class Pane {
     if (!this.listening) {
       this.listening = true;
       this.container.addEventListener("scroll", () => this.onscroll(), { passive: true });
+    }
+  }
+
+  // The colours of the page: Netron follows the system's only.
+  scheme(name) {
+    for (const sheet of document.styleSheets) {
+      for (const rule of sheet.cssRules) {
+        if (!(rule instanceof CSSMediaRule)) continue;
+        if (!darkRules.has(rule) && /prefers-color-scheme:\s*dark/.test(rule.conditionText)) {
+          darkRules.set(rule, rule.conditionText);
+        }
+        if (darkRules.has(rule)) {
+          const condition = { auto: darkRules.get(rule), light: "not all", dark: "all" }[name];
+          rule.media.mediaText = condition;
+        }
+      }
     }
   }
 

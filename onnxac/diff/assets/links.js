@@ -50,7 +50,7 @@
   }
 
   function link(panes, links) {
-    const { cards, choose } = window.onnxac;
+    const { cards, choose, mark } = window.onnxac;
     const partners = { before: new Map(), after: new Map() };
     const groupOf = { before: new Map(), after: new Map() };
     for (const [i, j] of [...links.unchanged, ...links.changed]) {
@@ -115,7 +115,9 @@
         pane.peers(indices);
         bring(pane, indices, zoom, "auto");
       }
-      if (!still) {
+      if (still) {
+        mark(g);
+      } else {
         choose(g);
         document.getElementById("panes").scrollIntoView({ block: "nearest" });
       }
@@ -148,6 +150,12 @@
       pane.onredraw = anchor;
     }
 
+    const paint = () => {
+      for (const pane of Object.values(panes)) pane.scheme(document.documentElement.dataset.theme || "auto");
+    };
+    paint();
+    document.addEventListener("scheme", paint);
+
     anchor();
     for (const [g, card] of cards.entries()) {
       card.dataset.live = "";
@@ -171,9 +179,4 @@
       wide.textContent = on ? "Show the list" : "Widen";
     });
   }
-  document.addEventListener("scheme", ({ detail }) => {
-    for (const frame of document.querySelectorAll(".place iframe")) {
-      frame.style.colorScheme = detail === "auto" ? "" : detail;
-    }
-  });
 })();

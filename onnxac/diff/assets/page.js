@@ -23,7 +23,7 @@
     if (scheme !== "auto") document.documentElement.dataset.theme = scheme;
     theme.textContent = `◐ ${scheme[0].toUpperCase()}${scheme.slice(1)}`;
     theme.setAttribute("aria-label", `Colour scheme: ${scheme}`);
-    document.dispatchEvent(new CustomEvent("scheme", { detail: scheme }));
+    document.dispatchEvent(new CustomEvent("scheme"));
   }
   function nextScheme() {
     const now = document.documentElement.dataset.theme || "auto";
@@ -63,13 +63,15 @@
 
   // The card that is looked at, for the keys and for the panes.
   let current = -1;
-  function choose(index, focus) {
+  function mark(index) {
     cards.forEach((card, i) => card.classList.toggle("on", i === index));
     current = index;
+  }
+  function choose(index, focus) {
+    mark(index);
     if (index < 0) return;
-    const card = cards[index];
-    card.scrollIntoView({ block: "nearest" });
-    if (focus) card.focus({ preventScroll: true });
+    cards[index].scrollIntoView({ block: "nearest" });
+    if (focus) cards[index].focus({ preventScroll: true });
   }
   function step(by) {
     const visible = cards.map((_, i) => i).filter((i) => !cards[i].parentElement.hidden);
@@ -114,5 +116,5 @@
     for (const d of opened) d.open = false;
   });
 
-  window.onnxac = { cards, choose, show: null };
+  window.onnxac = { cards, choose, mark, show: null };
 })();

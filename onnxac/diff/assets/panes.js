@@ -34,11 +34,19 @@
     return blob(layout + worker.replaceAll(imported, "Promise.resolve(onnxacLayout)"), "text/javascript");
   }
 
+  // Before Netron's modules: the way back to the page, and its ear for what goes wrong.
+  const BOOT = `
+    window.exports = {};
+    window.onnxacPane = frameElement.onnxacPane;
+    const tell = (e) => onnxacPane.failed(e.error || e.reason || new Error(e.message || "a module failed to load"));
+    addEventListener("error", tell, true);
+    addEventListener("unhandledrejection", tell);`;
+
   function documentFor(netron, imports) {
     const map = JSON.stringify({ imports });
     const scripts =
       `<script type="importmap">${map}<\/script>` +
-      `<script>window.exports = {}; window.onnxacPane = frameElement.onnxacPane;<\/script>` +
+      `<script>${BOOT}<\/script>` +
       `<script type="module">${netron.frame["frame.js"].replaceAll("</", "<\\/")}<\/script>`;
     const head = `<style>${netron.style}\n${netron.frame["frame.css"]}</style>${scripts}</head>`;
     return netron.html.replace("</head>", () => head);
@@ -50,6 +58,10 @@
       frame.title = `${side}: the graph in Netron`;
       frame.onnxacPane = { ...setup, ready: resolve, failed: reject };
       frame.srcdoc = html;
+      // A sandboxed viewer keeps the page away from its own frames.
+      frame.addEventListener("load", () => {
+        if (!frame.contentDocument) reject(new Error("this viewer keeps frames apart"));
+      });
       $(`pane-${side}`).append(frame);
     }).then((pane) => {
       $(`pane-${side}`).querySelector(".wait").remove();
@@ -73,6 +85,7 @@
     };
     $("panes").hidden = false;
     document.body.classList.add("has-panes");
+    const focused = document.activeElement;
     const panes = await Promise.all(
       ["before", "after"].map((side) =>
         openPane(side, html, {
@@ -85,6 +98,9 @@
       ),
     );
     window.onnxac.link({ before: panes[0], after: panes[1] }, links);
+    // Netron takes the focus when it starts; the reader had it somewhere else.
+    if (document.activeElement !== focused) document.activeElement.blur();
+    if (focused && focused !== document.body) focused.focus({ preventScroll: true });
     document.body.dataset.panes = "ready";
   }
 
