@@ -56,14 +56,18 @@ class Worker:
         # A file, not a pipe: nobody has to read it for the worker to go on.
         self._stderr = tempfile.TemporaryFile()
         limit = "none" if self._memory_limit is None else str(self._memory_limit)
-        self._process = subprocess.Popen(
-            [sys.executable, worker.__file__, limit],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            # The worker finds the same packages, wherever this process has them from.
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, worker.__file__, limit],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                # The worker finds the same packages, wherever this process has them from.
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+            )
+        except OSError as error:
+            self._stderr.close()
+            raise RuntimeFailure(f"no process can be started to run models: {error}") from error
         # Killing it ends the read that waits for it, on every platform.
         self._timer = threading.Timer(self._timeout, self._expire)
         self._timer.daemon = True

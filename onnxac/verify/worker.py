@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+# "Non-zero status code returned while running Gemm node. Name:'fc' Status Message: ..."
+NODE_FAILURE = re.compile(
+    r"Non-zero status .* running (?P<op>\S+) node\. "
+    r"Name:'(?P<name>[^']*)' Status Message: (?P<message>.*)"
+)
 Tensors = dict[str, "Array | list[Array] | None"]
 
 
@@ -85,6 +91,8 @@ class _OnnxRuntime:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Packing the weights pays off over many runs; here it costs more than it saves.
+        options.add_session_config_entry("session.disable_prepacking", "1")
         # Errors arrive as exceptions; the log would say them a second time.
         options.log_severity_level = 4
         self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -130,6 +138,9 @@ def _failure(error: Exception) -> dict[str, Any]:
     # "[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Could not find ..." -> "Could not find ..."
     if text.startswith("[ONNXRuntimeError]"):
         text = text.split(" : ", 3)[-1]
+    found = NODE_FAILURE.match(text)
+    if found:
+        text = f"{found['op']} node {found['name']!r}: {found['message']}"
     return {"error": text[:500], "unimplemented": isinstance(error, Unimplemented)}
 
 
