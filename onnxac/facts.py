@@ -34,6 +34,8 @@ _RANDOM = {
     "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial",
     "Bernoulli",
 }  # fmt: skip
+# Weights behind these are meant to stay as they are stored.
+QUANTIZED = {"DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear"}
 # Operators that read a second input's type only.
 _TYPE_ONLY = {"CastLike": (1,)}
 
@@ -245,7 +247,7 @@ class Facts:
                     self.value(output)
 
     def _is_foldable(self, node: NodeProto) -> bool:
-        if node.domain not in ("", "ai.onnx") or node.op_type in _RANDOM:
+        if node.domain not in ("", "ai.onnx") or node.op_type in _RANDOM | QUANTIZED:
             return False
         if any(a.HasField("g") or a.graphs for a in node.attribute):
             return False

@@ -1,8 +1,7 @@
-"""Models: reading and checking them, as a graphsurgeon graph, and back into a file.
+"""A model as a graphsurgeon graph, and back as a protobuf.
 
 graphsurgeon gets the topology only. Weights, types, subgraphs and every field that it does
 not keep stay in the original protobuf: a node that nobody touched comes out byte for byte.
-This is the one module that reads or writes model files.
 """
 
 from __future__ import annotations
@@ -13,11 +12,8 @@ from pathlib import Path
 
 import onnx
 import onnx_graphsurgeon as gs
-from google.protobuf.message import DecodeError, EncodeError
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
-
-from onnxac.errors import ModelError, UnsupportedError
 
 _KEPT_ATTRIBUTES = (
     AttributeProto.FLOAT,
@@ -26,7 +22,6 @@ _KEPT_ATTRIBUTES = (
     AttributeProto.FLOATS,
     AttributeProto.INTS,
 )
-_PROTO_LIMIT = 2**31 - 1
 
 
 @dataclass
@@ -82,71 +77,6 @@ def _is_text(attribute: AttributeProto) -> bool:
     return True
 
 
-def load(path: Path) -> Model:
-    """Read and check a model file; external data is not loaded.
-
-    Raises ModelError where it can't be read or is not valid ONNX, UnsupportedError where
-    its IR version or opset is newer than the installed onnx knows.
-    """
-    return from_proto(read_proto(path), path.resolve().parent)
-
-
-def read_proto(path: Path) -> ModelProto:
-    """The checked protobuf of a model file, without its external data."""
-    if path.is_dir():
-        raise ModelError(f"{path}: is a folder; name the .onnx file in it")
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ModelError(f"{path}: can't be read: {error.strerror}") from error
-    if not data:
-        raise ModelError(f"{path}: is empty, not an ONNX model")
-    proto = ModelProto()
-    try:
-        proto.ParseFromString(data)
-    except DecodeError:
-        raise ModelError(f"{path}: not an ONNX model, or cut short") from None
-    if not proto.HasField("graph") or not proto.ir_version:
-        raise ModelError(f"{path}: not an ONNX model: it holds no graph")
-    check(proto, str(path), path)
-    return proto
-
-
-def check(proto: ModelProto, where: str, path: Path | None = None) -> None:
-    """Raise ModelError or UnsupportedError where `proto` is not a valid model.
-
-    path  the file it came from: needed to check external data, and past 2 GB
-    """
-    if proto.ir_version > onnx.IR_VERSION:
-        raise UnsupportedError(
-            f"{where}: IR version {proto.ir_version} is newer than onnx {onnx.__version__} knows "
-            f"({onnx.IR_VERSION}); upgrade onnx"
-        )
-    newest = onnx.defs.onnx_opset_version()
-    for opset in proto.opset_import:
-        if opset.domain in ("", "ai.onnx") and opset.version > newest:
-            raise UnsupportedError(
-                f"{where}: opset {opset.version} is newer than onnx {onnx.__version__} knows "
-                f"({newest}); upgrade onnx, or export at opset {newest}"
-            )
-    try:
-        onnx.checker.check_model(proto if path is None else str(path))
-    except onnx.checker.ValidationError as error:
-        text = " ".join(str(error).split())
-        # The checker wants a shape on every output; runtimes do without.
-        if "Field 'shape' of 'type' is required but missing" not in text:
-            raise ModelError(f"{where}: not valid ONNX: {_first_sentence(text)}") from error
-    except (EncodeError, ValueError) as error:
-        raise ModelError(f"{where}: larger than 2 GB in memory; give its path instead") from error
-
-
-def _first_sentence(text: str, limit: int = 300) -> str:
-    text = text.split(" ==> Context:")[0]
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
 def captured_names(graph: GraphProto) -> set[str]:
     """Names that subgraphs of `graph` mention: tensors of it that they may read."""
     names: set[str] = set()
@@ -166,10 +96,12 @@ def _subgraphs(graph: GraphProto) -> Iterator[GraphProto]:
                     yield from _subgraphs(inner)
 
 
-def assemble(model: Model) -> ModelProto:
+def assemble(model: Model, *, freeze: bool = False) -> ModelProto:
     """The protobuf of the graph as it is now, with everything that nobody touched as it was.
 
     Initializers that lost their last reader go; those that never had one stay.
+
+    freeze  initializers are no graph inputs any more
     """
     old = model.proto
     new = ModelProto()
@@ -191,7 +123,7 @@ def assemble(model: Model) -> ModelProto:
         else:
             setattr(new.graph, descriptor.name, value)
     new.graph.node.extend(_export_node(model, n) for n in model.graph.nodes)
-    _export_tensors(model, new)
+    _export_tensors(model, new, freeze and old.ir_version >= 4)
     return new
 
 
@@ -210,7 +142,7 @@ def _export_node(model: Model, node: gs.Node) -> NodeProto:
     return changed
 
 
-def _export_tensors(model: Model, new: ModelProto) -> None:
+def _export_tensors(model: Model, new: ModelProto, freeze: bool) -> None:
     old = model.proto.graph
     def mentioned(graph: GraphProto) -> set[str]:
         names = captured_names(graph) | {o.name for o in graph.output}
@@ -227,7 +159,8 @@ def _export_tensors(model: Model, new: ModelProto) -> None:
     new.graph.initializer.extend(OnnxExporter.export_tensor_proto(t) for t in added.values())
     initializers = {t.name for t in old.initializer}
     new.graph.input.extend(
-        i for i in old.input if i.name not in gone or i.name not in initializers
+        i for i in old.input
+        if i.name not in initializers or not (freeze or i.name in gone)
     )
     if model.proto.ir_version < 4:
         # Before IR 4 every initializer has to be a graph input as well.
@@ -237,11 +170,3 @@ def _export_tensors(model: Model, new: ModelProto) -> None:
         )
     produced = after.union(*(n.output for n in new.graph.node))
     new.graph.value_info.extend(v for v in old.value_info if v.name in produced)
-
-
-def initializer_bytes(tensor: TensorProto) -> int:
-    """Size of a tensor's data in bytes, wherever it lies."""
-    count = 1
-    for d in tensor.dims:
-        count *= d
-    return int(count * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)

@@ -1,48 +1,142 @@
-"""The whole job: read, plan, rewrite, prove, report."""
+"""The whole job: read, look, plan, rewrite, prove, account."""
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+
 from onnx import ModelProto
 
-from onnxac.algebra import AffineSum, Obstacle
-from onnxac.cost import Cost
-from onnxac.facts import Facts
-from onnxac.fold import Folding
-from onnxac.lower import Context, Lowered, lower
-from onnxac.lower.relocation import Regions
-from onnxac.liveness import alive
-from onnxac.model import Model, assemble, captured_names
-from onnxac.plan import Planner, node_cost, pins
-from onnxac.rewrite import Applied, Rewriter
+import onnxac
+from onnxac import account
+from onnxac.files import Draft, check, external_tensors, read
+from onnxac.model import Model, assemble, from_proto
+from onnxac.plan import Planner
+from onnxac.report import Report
+from onnxac.rewrite import Rewriter
+from onnxac.stats import model_info
+from onnxac.survey import survey
+
+ModelOrPath = ModelProto | str | os.PathLike[str]
 
 
-def fuse(model: Model, *, freeze: bool = False) -> tuple[ModelProto, Applied, dict[str, Obstacle]]:
-    facts = Facts(model, freeze=freeze)
-    context = Context(facts, model.graph)
-    captured = captured_names(model.proto.graph)
-    named = frozenset(captured | {o.name for o in model.graph.outputs})
-    nodes = alive(model.graph.nodes, named, facts.is_constant)
-    regions = {r.tensor: r for r in Regions(nodes, context, model.origin, named).find()}
-    inner = frozenset(i for r in regions.values() for i in r.inner)
-    nodes = [n for n in nodes if id(n) not in inner]
-    lowered: dict[str, Lowered] = {}
-    costs = {}
-    for node in nodes:
-        if facts.is_computed_by(node):
-            continue
-        for index, tensor in enumerate(node.outputs):
-            if not tensor.name:
-                continue
-            region = regions.get(tensor.name)
-            found = region.definition if region else lower(node, index, context)
-            lowered[tensor.name] = found
-            if isinstance(found, AffineSum):
-                costs[tensor.name] = node_cost(node, tensor.name, found, facts)
-                if region:
-                    costs[tensor.name] += Cost(nodes=len(region.inner))
-    definitions = {t: s for t, s in lowered.items() if isinstance(s, AffineSum)}
-    folding = Folding(facts, named)
-    pinned = {**folding.needed(nodes), **pins(model.graph.outputs, nodes, lowered, captured, facts)}
-    plan = Planner(definitions, costs, pinned, named, facts).make()
-    applied = Rewriter(model, facts, folding).apply(plan)
-    return assemble(model), applied, {t: o for t, o in lowered.items() if isinstance(o, Obstacle)}
+@dataclass(frozen=True)
+class Options:
+    """What `optimize` may be told.
+
+    verify               prove the result against the original in ONNX Runtime
+    freeze_initializers  take initializers that are also graph inputs as constants
+    keep                 name patterns of nodes to leave alone
+    seeds                number of seeds of the proof's inputs
+    shapes               input name → shape, where the proof is to use that one only
+    tolerance            largest relative error, instead of the one derived from the dtype
+    timeout              seconds that the proof may take
+    command              the command line, for the report
+    """
+
+    verify: bool = True
+    freeze_initializers: bool = False
+    keep: tuple[str, ...] = ()
+    seeds: int = 3
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    tolerance: float | None = None
+    timeout: float = 600.0
+    command: str | None = None
+
+
+def optimize(model: ModelOrPath, options: Options | None = None) -> tuple[ModelProto, Report]:
+    """Merge what is linear, prove it, and say what was done.
+
+    model  a model, or the path of one; it is not changed. A model with external data has to
+           be given as a path; in what comes back such data still lies beside the original.
+
+    Raises ModelError where the input can't be used, VerificationError where the result
+    does not compute what the original computes, RuntimeFailure where the proof can't run.
+    """
+    options = options or Options()
+    original, path = _read(model)
+    result, report = _fuse(original, path, options)
+    if options.verify:
+        if any(True for _ in external_tensors(result.graph)):
+            with tempfile.TemporaryDirectory() as folder, Draft(Path(folder) / "model.onnx") as draft:
+                draft.write(result, original.folder)
+                report = _proven(report, path or original.proto, draft.path, options)
+        else:
+            report = _proven(report, path or original.proto, result, options)
+    return result, report
+
+
+def optimize_file(source: Path, target: Path, options: Options | None = None) -> Report:
+    """`optimize`, from file to file. The target appears whole and proven, or not at all.
+
+    Source and target may be one file. Raises OutputError where the target can't be written,
+    and what `optimize` raises.
+    """
+    options = options or Options()
+    with Draft(target) as draft:
+        original, _ = _read(source)
+        result, report = _fuse(original, source, options)
+        draft.write(result, original.folder)
+        if options.verify:
+            report = _proven(report, source, draft.path, options)
+        draft.commit()
+    return report
+
+
+def inspect(model: ModelOrPath, options: Options | None = None) -> Report:
+    """What `optimize` would do, without computing or proving it."""
+    options = options or Options()
+    original, path = _read(model)
+    return _fuse(original, path, options)[1]
+
+
+def _read(model: ModelOrPath) -> tuple[Model, Path | None]:
+    if isinstance(model, ModelProto):
+        check(model, "model")
+        return from_proto(model), None
+    path = Path(model)
+    return from_proto(read(path), path.resolve().parent), path
+
+
+def _fuse(original: Model, path: Path | None, options: Options) -> tuple[ModelProto, Report]:
+    nodes = tuple(original.graph.nodes)
+    makers = {t.name: n for n in nodes for t in n.outputs}
+    seen = survey(original, freeze=options.freeze_initializers, keep=options.keep)
+    plan = Planner(seen.definitions, seen.costs, seen.pinned, seen.named, seen.facts).make()
+    applied = Rewriter(original, seen.facts, seen.folding).apply(plan)
+    result = assemble(original, freeze=options.freeze_initializers)
+    fusions = account.fusions(nodes, applied)
+    return result, Report(
+        before=model_info(original.proto, None if path is None else str(path), seen.facts),
+        after=model_info(result),
+        fusions=fusions,
+        refusals=account.refusals(makers, seen.definitions, [*seen.blocked, *applied.blocked]),
+        folded=len(applied.removed) - sum(len(f.removed) for f in fusions),
+        verification=None,
+        tools=tools(),
+        command=options.command,
+    )
+
+
+def _proven(
+    report: Report, before: ModelProto | Path, after: ModelProto | Path, options: Options
+) -> Report:
+    # onnxruntime is not loaded before something has to be proven.
+    from onnxac.verify import raise_if_failed, verify
+
+    found = verify(
+        before, after, seeds=options.seeds, shapes=options.shapes, tolerance=options.tolerance,
+        timeout=options.timeout,
+    )
+    raise_if_failed(found)
+    return replace(report, verification=found)
+
+
+def tools() -> dict[str, str]:
+    """Versions of onnxac and of the packages whose behaviour it depends on."""
+    names = ("onnx", "onnxruntime", "onnx-graphsurgeon", "numpy")
+    return {"onnxac": onnxac.__version__, **{n: version(n) for n in names}}

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +23,6 @@ from onnxac.algebra import AffineSum, Obstacle, substitute
 from onnxac.arrange import Arrangement, arrange, size
 from onnxac.cost import Cost, total
 from onnxac.facts import Facts, Shape, static
-from onnxac.lower import Lowered
 
 
 @dataclass(frozen=True)
@@ -252,19 +250,3 @@ def node_cost(node: gs.Node, output: str, definition: AffineSum, facts: Facts) -
         macs = elements * math.prod(a.taps for a in definition.terms[0][1].axes or ())
     return Cost(lone=macs, elements=read + elements, nodes=1)
 
-
-def pins(
-    outputs: Iterable[gs.Tensor], nodes: Iterable[gs.Node], lowered: dict[str, Lowered],
-    captured: Iterable[str], facts: Facts,
-) -> dict[str, str]:
-    """Tensors that have to stay, and who needs them."""
-    pinned = {t.name: f"{t.name} is an output of the model" for t in outputs}
-    for name in captured:
-        pinned.setdefault(name, f"{name} is read inside a subgraph")
-    for node in nodes:
-        linear = [isinstance(lowered.get(t.name), AffineSum) for t in node.outputs if t.name]
-        if (linear and all(linear)) or facts.is_computed_by(node):
-            continue
-        for tensor in node.inputs:
-            pinned.setdefault(tensor.name, f"{node.op} {node.name or node.outputs[0].name} reads it too")
-    return pinned

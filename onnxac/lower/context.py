@@ -13,7 +13,7 @@ from onnx import TensorProto
 from onnxac.algebra import AffineConv, AffineSum, Axis, Deferred, Obstacle
 from onnxac.algebra.affine import Mark, number
 from onnxac.algebra.kernel import Array
-from onnxac.facts import Dim, Facts, Shape
+from onnxac.facts import QUANTIZED, Dim, Facts, Shape
 from onnxac.windows import OPERANDS
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
@@ -93,6 +93,8 @@ class Context:
                 f"{tensor.name} is a graph input too, so a caller may override it "
                 "(--freeze-initializers takes it as a constant)"
             )
+        if tensor.inputs and tensor.inputs[0].op in QUANTIZED:
+            return f"{tensor.name} is quantized"
         return f"{tensor.name} is computed from the model's inputs"
 
     def per_channel(self, constant: gs.Tensor, other: gs.Tensor) -> PerChannel | Obstacle | None:

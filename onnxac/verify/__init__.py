@@ -20,7 +20,7 @@ the same places. Integers, booleans and strings must be equal.
     max(m·ε, min(8·noise, ∛ε'))
 
 ε is the spacing of the output's type (2⁻²³ for float32); m is 8, and 2 for the half
-precisions, whose sums are formed in single. A fused block is 4 ε off at most, so that is
+precisions, whose sums are formed in single. A fused block is under 5 ε off, so that is
 all a healthy network gets: 9.5e-7 in float32, where one weight ×1.001 makes 3e-5. Only
 an output further off has its noise measured: how far the *original* moves, on this very
 feed, when its weights and inputs are off by one rounding (the larger of two draws). In

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,8 +30,10 @@ HALF_MULTIPLE = 2.0
 # Fewer values than that, and their largest error is a matter of luck.
 CHANNEL_SIZE = 64
 
-# Equality to the bit, in a form that `relative / tolerance` can be formed with.
-EXACT = sys.float_info.min
+# Equality to the bit, in a form that `relative / tolerance` can be formed with: no two
+# numbers that differ are closer than EXACT, and the quotient stays finite up to LARGEST.
+EXACT = 1e-200
+LARGEST = 1e100
 
 
 def epsilon(dtype: np.dtype[Any]) -> float | None:
@@ -79,7 +80,7 @@ class Gap:
         """Distance over scale, of the whole and of each channel; finite."""
         with np.errstate(over="ignore"):
             ratio = self.distances / np.maximum(self.scales, self.floor)
-        return np.asarray(np.minimum(ratio, sys.float_info.max))
+        return np.asarray(np.minimum(ratio, LARGEST))
 
     def place(self, index: int) -> str:
         """Where the entry `index` of the arrays is in the output: `` or `[:, 3]`."""

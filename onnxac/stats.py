@@ -1,0 +1,72 @@
+"""What a model weighs: nodes, operators, parameters, bytes, multiply-adds."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from pathlib import Path
+
+import onnx
+from onnx import ModelProto, NodeProto
+
+from onnxac.arrange import size
+from onnxac.cost import NOMINAL_EXTENT
+from onnxac.facts import Extent, Facts
+from onnxac.files import all_tensors, external_tensors
+from onnxac.model import from_proto
+from onnxac.report import GraphStats, ModelInfo
+
+
+def model_info(model: ModelProto, path: str | None = None, facts: Facts | None = None) -> ModelInfo:
+    """Description of a model; `facts` where they have been gathered already."""
+    data = model.SerializeToString(deterministic=True) if path is None else Path(path).read_bytes()
+    return ModelInfo(
+        path=path,
+        sha256=hashlib.sha256(data).hexdigest(),
+        ir_version=model.ir_version,
+        opset=next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1),
+        producer=" ".join(filter(None, (model.producer_name, model.producer_version))),
+        stats=graph_stats(model, facts),
+    )
+
+
+def graph_stats(model: ModelProto, facts: Facts | None = None) -> GraphStats:
+    """Figures of the model's main graph; bytes include external data."""
+    facts = facts or Facts(from_proto(model))
+    graph = model.graph
+    macs = [_macs(n, facts) for n in graph.node]
+    dynamic = any(
+        isinstance(d, Extent) for i in graph.input for d in facts.shape(i.name) or ()
+    )
+    return GraphStats(
+        nodes=len(graph.node),
+        ops=dict(sorted(Counter(n.op_type for n in graph.node).items())),
+        parameters=sum(math.prod(t.dims) for t in all_tensors(graph)),
+        bytes=model.ByteSize() + sum(_external_bytes(t) for t in external_tensors(graph)),
+        macs=None if any(m is None for m in macs) else round(sum(m for m in macs if m is not None)),
+        nominal_size=NOMINAL_EXTENT if dynamic else None,
+    )
+
+
+def _external_bytes(tensor: onnx.TensorProto) -> int:
+    width = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return math.prod(tensor.dims) * width
+
+
+def _macs(node: NodeProto, facts: Facts) -> float | None:
+    """Multiply-adds of one node; 0 for operators that have none to speak of."""
+    if node.domain or node.op_type not in ("Conv", "ConvTranspose", "MatMul", "Gemm"):
+        return 0.0
+    source, weight = facts.shape(node.input[0]), facts.shape(node.input[1])
+    output = facts.shape(node.output[0])
+    if source is None or weight is None or output is None:
+        return None
+    if any(isinstance(d, Extent) and d.root.startswith("?") for d in (*source, *output)):
+        return None
+    if node.op_type == "Conv":
+        return size(output) * size((1, *weight[1:]))
+    if node.op_type == "ConvTranspose":
+        return size(source) * size((1, *weight[1:]))
+    transposed = any(a.name == "transA" and a.i for a in node.attribute)
+    return size(output) * size((1, source[0] if transposed else source[-1]))

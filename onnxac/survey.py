@@ -1,0 +1,99 @@
+"""The linear tensors of a graph: their definitions, what they cost, and which must stay."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx_graphsurgeon as gs
+
+from onnxac.algebra import AffineSum, Obstacle
+from onnxac.cost import Cost
+from onnxac.facts import Facts
+from onnxac.fold import Folding
+from onnxac.liveness import alive
+from onnxac.lower import Context, Lowered, lower
+from onnxac.lower.relocation import Region, Regions
+from onnxac.model import Model, captured_names
+from onnxac.plan import Blocked, node_cost
+
+_STANDARD = (None, "", "ai.onnx")
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the planner needs to know.
+
+    definitions  tensor → definition, in graph order
+    costs        tensor → cost of the nodes that make it now
+    pinned       tensor → why it has to stay
+    named        tensors needed by their very name: outputs, and what subgraphs read
+    folding      which computed constants will be stored
+    blocked      nodes that could have been linear, and why they are not
+    """
+
+    facts: Facts
+    definitions: dict[str, AffineSum]
+    costs: dict[str, Cost]
+    pinned: dict[str, str]
+    named: frozenset[str]
+    folding: Folding
+    blocked: tuple[Blocked, ...]
+
+
+def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> Survey:
+    """Look at every node once.
+
+    freeze  take initializers that are also graph inputs as constants
+    keep    name patterns of nodes to leave alone
+    """
+    facts = Facts(model, freeze=freeze)
+    captured = captured_names(model.proto.graph)
+    named = frozenset(captured | {t.name for t in model.graph.outputs})
+    context = Context(facts, model.graph)
+    nodes = alive(model.graph.nodes, named, facts.is_constant)
+    regions = {r.tensor: r for r in Regions(nodes, context, model.origin, named).find()}
+    inner = frozenset(i for r in regions.values() for i in r.inner)
+    nodes = [n for n in nodes if id(n) not in inner]
+    lowered: dict[str, Lowered] = {}
+    costs: dict[str, Cost] = {}
+    for node in nodes:
+        for index, tensor in enumerate(node.outputs):
+            if tensor.name:
+                region = regions.get(tensor.name)
+                found = _definition(node, index, context, region, keep)
+                lowered[tensor.name] = found
+                if isinstance(found, AffineSum):
+                    costs[tensor.name] = node_cost(node, tensor.name, found, facts)
+                    costs[tensor.name] += Cost(nodes=len(region.inner) if region else 0)
+    folding = Folding(facts, named)
+    pinned = {**folding.needed(nodes), **_pins(model, nodes, lowered, captured)}
+    definitions = {t: s for t, s in lowered.items() if isinstance(s, AffineSum)}
+    blocked = tuple(Blocked(t, o) for t, o in lowered.items() if isinstance(o, Obstacle))
+    return Survey(facts, definitions, costs, pinned, named, folding, blocked)
+
+
+def _definition(
+    node: gs.Node, index: int, context: Context, region: Region | None, keep: Sequence[str]
+) -> Lowered:
+    if any(fnmatch.fnmatchcase(node.name, pattern) for pattern in keep):
+        return Obstacle("keep", "it is kept as it is, as asked")
+    if node.domain not in _STANDARD:
+        return Obstacle("custom", f"{node.domain}.{node.op} is not a standard operator")
+    return region.definition if region else lower(node, index, context)
+
+
+def _pins(
+    model: Model, nodes: Sequence[gs.Node], lowered: dict[str, Lowered], captured: set[str]
+) -> dict[str, str]:
+    pinned = {t.name: f"{t.name} is an output of the model" for t in model.graph.outputs}
+    for name in captured:
+        pinned.setdefault(name, f"{name} is read inside a subgraph")
+    for node in nodes:
+        linear = [isinstance(lowered.get(t.name), AffineSum) for t in node.outputs if t.name]
+        if linear and all(linear):
+            continue
+        for tensor in node.inputs:
+            pinned.setdefault(tensor.name, f"{node.op} {node.name or node.outputs[0].name} reads it too")
+    return pinned
