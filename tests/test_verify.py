@@ -263,10 +263,20 @@ class TestRejects:
         ]
         assert_rejected(model(identity), model(root), "is nan at")
 
-    def test_something_where_there_was_zero(self) -> None:
-        zero = [helper.make_node("Mul", ["x", "c"], ["y"])]
-        before = model(zero, {"c": np.array(0, np.float32)})
-        assert_rejected(before, model(zero, {"c": np.array(1e-30, np.float32)}), "off by")
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("factor", [1e-30, 1e30])
+    def test_something_where_there_was_zero(self, dtype: Any, factor: float) -> None:
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        before, after = (
+            model(
+                [helper.make_node("Mul", ["x", "c"], ["y"])],
+                {"c": np.array(c, dtype)},
+                x_type=kind,
+                y_type=kind,
+            )
+            for c in (0, factor)
+        )
+        assert_rejected(before, after, "off by")
 
     def test_an_index_that_flips(self) -> None:
         best = [helper.make_node("ArgMax", ["x"], ["y"], axis=1)]
