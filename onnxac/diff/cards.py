@@ -59,7 +59,7 @@ def region_card(i: int, group: Counterpart, before: ModelProto, after: ModelProt
         tag("div", _count_chip(n, kind), _kinds(n), _node_list([_ref(x) for x in n]), class_="side")
         for n, kind in ((gone, "before"), (new, "after"))
     )
-    head = tag("header", tag("h3", name(title, 46)))
+    head = tag("header", tag("h3", name(title, 46, breaks=True)))
     body = (head, *sides, _button(title))
     return tag("li", tag("article", *body, class_="card", id=f"c{i}", data_group=i))
 
@@ -85,7 +85,7 @@ def _head(fusion: Fusion) -> Markup:
     chip = tag(
         "p", numbers.plural(gone, "node"), " → ", tag("b", numbers.count(new)), class_="chip"
     )
-    return tag("header", tag("h3", name(title or fusion.output, 46)), chip)
+    return tag("header", tag("h3", name(title or fusion.output, 46, breaks=True)), chip)
 
 
 def _picture(operator: FusedOperator, gallery: Gallery) -> Markup | None:

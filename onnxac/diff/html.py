@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-VOID = frozenset({"br", "hr", "input", "link", "meta", "path", "rect", "use", "circle"})
+VOID = frozenset({"br", "hr", "input", "link", "meta", "path", "rect", "use", "circle", "wbr"})
 
 # C0 and C1 controls but for tab and line feed, lone surrogates, and the non-characters.
 _UNSAFE = {c: chr(0x2400 + c) for c in range(0x20) if c not in (9, 10)}
@@ -59,10 +59,15 @@ def shorten(text: str, limit: int = 64) -> str:
     return text if len(text) <= limit else f"…{text[1 - limit :]}"
 
 
-def name(text: str, limit: int = 64) -> Markup:
-    """A name from a model: its direction isolated, and shortened with more in its title."""
+def name(text: str, limit: int = 64, *, breaks: bool = False) -> Markup:
+    """A name from a model: its direction isolated, and shortened with more in its title.
+
+    With `breaks`, a line may end after each part of a path-like name.
+    """
     title = shorten(text, 400) if len(text) > limit else None
-    return tag("bdi", shorten(text, limit) or "(unnamed)", title=title)
+    shown = escape(shorten(text, limit) or "(unnamed)")
+    content = shown.replace("/", "/<wbr>") if breaks else shown
+    return tag("bdi", Markup(content), title=title)
 
 
 def embedded_json(data: Any) -> Markup:

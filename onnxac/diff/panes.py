@@ -69,7 +69,7 @@ def build_panes(
             packed("links", json.dumps(links(*indexes, matching)).encode()),
         )
     )
-    return Panes(_section(indexes), data, _notice(netron))
+    return Panes(_section(indexes, matching), data, _notice(netron))
 
 
 def links(b: GraphIndex, a: GraphIndex, matching: Matching) -> dict[str, object]:
@@ -100,10 +100,11 @@ def packed(key: str, data: bytes) -> Markup:
     return tag("script", Markup(text), id=f"data-{key}", type="application/gzip+base64")
 
 
-def _section(indexes: tuple[GraphIndex, GraphIndex]) -> Markup:
+def _section(indexes: tuple[GraphIndex, GraphIndex], matching: Matching) -> Markup:
     legend = (
         tag("span", tag("i", class_=f"swatch {kind}", aria_hidden="true"), kind)
         for kind in ("removed", "added", "changed", "unchanged")
+        if getattr(matching, kind)
     )
     linked = tag(
         "label",
