@@ -43,16 +43,22 @@ def read(path: Path) -> ModelProto:
         raise ModelError(f"{path}: no such file") from None
     except OSError as error:
         raise ModelError(f"{path}: can't be read: {error.strerror}") from error
+    proto = parse(data, str(path))
+    check(proto, str(path), path)
+    return proto
+
+
+def parse(data: bytes, where: str) -> ModelProto:
+    """The protobuf in `data`, not yet checked. Raises ModelError where there is none."""
     if not data:
-        raise ModelError(f"{path}: is empty, not an ONNX model")
+        raise ModelError(f"{where}: is empty, not an ONNX model")
     proto = ModelProto()
     try:
         proto.ParseFromString(data)
     except DecodeError:
-        raise ModelError(f"{path}: not an ONNX model, or cut short") from None
+        raise ModelError(f"{where}: not an ONNX model, or cut short") from None
     if not proto.HasField("graph") or not proto.ir_version:
-        raise ModelError(f"{path}: not an ONNX model: it holds no graph")
-    check(proto, str(path), path)
+        raise ModelError(f"{where}: not an ONNX model: it holds no graph")
     return proto
 
 

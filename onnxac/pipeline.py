@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +24,10 @@ from onnxac.survey import survey
 ModelOrPath = ModelProto | str | os.PathLike[str]
 
 
+def _silent(_: str) -> None:
+    """The `progress` of those who don't want to hear of it."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What `optimize` may be told.
@@ -35,7 +39,9 @@ class Options:
     shapes               input name → shape, where the proof is to use that one only
     tolerance            largest relative error, instead of the one derived from the dtype
     timeout              seconds that the proof may take
+    latency              time both models, for the report
     command              the command line, for the report
+    progress             is told what happens now, in a word or two
     """
 
     verify: bool = True
@@ -45,7 +51,9 @@ class Options:
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     tolerance: float | None = None
     timeout: float = 600.0
+    latency: bool = False
     command: str | None = None
+    progress: Callable[[str], object] = _silent
 
 
 def optimize(model: ModelOrPath, options: Options | None = None) -> tuple[ModelProto, Report]:
@@ -60,14 +68,14 @@ def optimize(model: ModelOrPath, options: Options | None = None) -> tuple[ModelP
     options = options or Options()
     original, path = _read(model)
     result, report = _fuse(original, path, options)
-    if options.verify:
-        if any(True for _ in external_tensors(result.graph)):
-            with tempfile.TemporaryDirectory() as folder, Draft(Path(folder) / "model.onnx") as draft:
-                draft.write(result, original.folder)
-                report = _proven(report, path or original.proto, draft.path, options)
-        else:
-            report = _proven(report, path or original.proto, result, options)
-    return result, report
+    if not (options.verify or options.latency):
+        return result, report
+    before = path or original.proto
+    if any(True for _ in external_tensors(result.graph)):
+        with tempfile.TemporaryDirectory() as folder, Draft(Path(folder) / "model.onnx") as draft:
+            draft.write(result, original.folder)
+            return result, _tried(report, before, draft.path, options)
+    return result, _tried(report, before, result, options)
 
 
 def optimize_file(source: Path, target: Path, options: Options | None = None) -> Report:
@@ -81,8 +89,7 @@ def optimize_file(source: Path, target: Path, options: Options | None = None) ->
         original, _ = _read(source)
         result, report = _fuse(original, source, options)
         draft.write(result, original.folder)
-        if options.verify:
-            report = _proven(report, source, draft.path, options)
+        report = _tried(report, source, draft.path, options)
         draft.commit()
     return report
 
@@ -103,6 +110,7 @@ def _read(model: ModelOrPath) -> tuple[Model, Path | None]:
 
 
 def _fuse(original: Model, path: Path | None, options: Options) -> tuple[ModelProto, Report]:
+    options.progress("merging")
     nodes = tuple(original.graph.nodes)
     makers = {t.name: n for n in nodes for t in n.outputs}
     seen = survey(original, freeze=options.freeze_initializers, keep=options.keep)
@@ -122,18 +130,27 @@ def _fuse(original: Model, path: Path | None, options: Options) -> tuple[ModelPr
     )
 
 
-def _proven(
+def _tried(
     report: Report, before: ModelProto | Path, after: ModelProto | Path, options: Options
 ) -> Report:
-    # onnxruntime is not loaded before something has to be proven.
-    from onnxac.verify import raise_if_failed, verify
+    """The report with what running both models showed, as far as that was asked for."""
+    # onnxruntime is not loaded before something has to be run.
+    if options.verify:
+        from onnxac.verify import raise_if_failed, verify
 
-    found = verify(
-        before, after, seeds=options.seeds, shapes=options.shapes, tolerance=options.tolerance,
-        timeout=options.timeout,
-    )
-    raise_if_failed(found)
-    return replace(report, verification=found)
+        options.progress("proving")
+        found = verify(
+            before, after, seeds=options.seeds, shapes=options.shapes, tolerance=options.tolerance,
+            timeout=options.timeout,
+        )
+        raise_if_failed(found)
+        report = replace(report, verification=found)
+    if options.latency:
+        from onnxac.bench import compare_latency
+
+        options.progress("timing")
+        report = replace(report, latency=compare_latency(before, after, shapes=options.shapes))
+    return report
 
 
 def tools() -> dict[str, str]:
