@@ -8,7 +8,15 @@ from onnx import ModelProto, NodeProto
 
 from ..report import FusedOperator, Fusion, NodeRef, OutputDifference, Verification
 from . import numbers
-from .drawing import WIDTH, Drawing, branch_title, colour, draw
+from .drawing import (
+    WIDTH,
+    Drawing,
+    branch_title,
+    colour,
+    draw,
+    own_branches,
+    shared_nodes,
+)
 from .html import Markup, join, name, tag
 from .pairing import Counterpart, Matching
 
@@ -90,7 +98,7 @@ def _head(fusion: Fusion) -> Markup:
 
 def _picture(operator: FusedOperator, gallery: Gallery) -> Markup | None:
     drawing = draw(operator)
-    titles = ", ".join(branch_title(b) for b in operator.branches)
+    titles = ", ".join(branch_title(b) for b in own_branches(operator))
     taps = numbers.extent(operator.taps)
     label = f"{numbers.plural(len(operator.branches), 'branch')}: {titles}. Merged: {taps}."
     return gallery.show(drawing, label) if drawing else tag("p", label, class_="dim")
@@ -134,13 +142,18 @@ def error_text(output: OutputDifference) -> str:
 def _names(fusion: Fusion) -> Markup:
     rows: list[Markup] = []
     for operator in fusion.operators:
-        for i, branch in enumerate(operator.branches):
+        for i, branch in enumerate(own_branches(operator)):
             swatch = tag("i", class_=f"swatch {colour(i)}", aria_hidden="true")
-            rows.append(tag("dt", swatch, branch_title(branch), _group_note(branch.group)))
-            rows.append(tag("dd", _node_list(branch.nodes)))
-    rows.append(tag("dt", "became"))
-    rows.append(tag("dd", _node_list(fusion.added)))
+            title = join((swatch, branch_title(branch), _group_note(branch.group)))
+            rows.append(_entry(title, branch.nodes))
+        if shared := shared_nodes(operator):
+            rows.append(_entry("together", shared))
+    rows.append(_entry("became", fusion.added))
     return tag("details", tag("summary", "Nodes and names"), tag("dl", *rows))
+
+
+def _entry(title: str, nodes: tuple[NodeRef, ...]) -> Markup:
+    return join((tag("dt", title), tag("dd", _node_list(nodes))))
 
 
 def _group_note(group: int) -> str:
@@ -150,7 +163,7 @@ def _group_note(group: int) -> str:
 def _node_list(nodes: tuple[NodeRef, ...] | list[NodeRef]) -> Markup:
     if not nodes:
         return tag("p", "none", class_="dim")
-    items = [tag("li", name(n.name), " ", tag("small", n.op)) for n in nodes[:NAMES_SHOWN]]
+    items = [tag("li", name(n.name, 100), " ", tag("small", n.op)) for n in nodes[:NAMES_SHOWN]]
     if len(nodes) > NAMES_SHOWN:
         items.append(tag("li", f"and {numbers.count(len(nodes) - NAMES_SHOWN)} more", class_="dim"))
     return tag("ul", *items, class_="names")

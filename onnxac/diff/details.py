@@ -111,9 +111,7 @@ def provenance(facts: Facts) -> Markup:
     return tag("section", title, tag("dl", *entries, class_="files"), aria_labelledby="files")
 
 
-def _model(side: str, info: ModelInfo | None) -> list[tuple[str, Markup]]:
-    if info is None:
-        return []
+def _model(side: str, info: ModelInfo) -> list[tuple[str, Markup]]:
     about = f"opset {info.opset}, IR {info.ir_version}"
     producer = tag("bdi", f", {info.producer[:200]}") if info.producer else None
     path = name(info.path, 120) if info.path else tag("span", "in memory", class_="dim")

@@ -6,11 +6,12 @@ they land. A cell that several branches feed has one band of colour for each.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import dataclasses
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import groupby, product
 
-from ..report import Branch, FusedOperator
+from ..report import Branch, FusedOperator, NodeRef
 from . import numbers
 from .html import Markup, join, tag
 
@@ -76,6 +77,25 @@ def colour(branch: int) -> str:
     return f"b{branch % COLOURS + 1}"
 
 
+def shared_nodes(operator: FusedOperator) -> tuple[NodeRef, ...]:
+    """Nodes that several branches pass through: mostly what adds them up."""
+    uses = Counter(n for branch in operator.branches for n in dict.fromkeys(branch.nodes))
+    return tuple(n for n, times in uses.items() if times > 1)
+
+
+def own_branches(operator: FusedOperator) -> tuple[Branch, ...]:
+    """The branches, each with the nodes that are its alone."""
+    shared = frozenset(shared_nodes(operator))
+    return tuple(_without(branch, shared) for branch in operator.branches)
+
+
+def _without(branch: Branch, shared: frozenset[NodeRef]) -> Branch:
+    own = tuple(n for n in branch.nodes if n not in shared)
+    # Where nodes have one name for all, none can be told to be shared.
+    is_plausible = own or max(branch.taps, default=1) == 1
+    return dataclasses.replace(branch, nodes=own) if is_plausible else branch
+
+
 def branch_title(branch: Branch) -> str:
     """What a branch is, in a few characters: its taps, then its operators."""
     return f"{numbers.extent(branch.taps)} {branch_ops(branch)}".strip()
@@ -106,7 +126,7 @@ def draw(operator: FusedOperator) -> Drawing | None:
     lattice = Lattice.of(operator.taps)
     if lattice is None or not operator.branches:
         return None
-    shown = operator.branches[:BRANCHES_SHOWN]
+    shown = own_branches(operator)[:BRANCHES_SHOWN]
     step = max(27.0, min(36.0, 180 / len(shown)))
     height = max(step * len(shown), 84) + 8
     kernel = _Grid(lattice, x=274, y=height / 2, room=(84, 78))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from onnx import ModelProto
 
-from ..report import Latency, ModelInfo, Refusal, Report, Verification
+from ..report import GraphStats, Latency, ModelInfo, Refusal, Report, Verification
+from ..stats import model_info
 from . import numbers
 from .matching import match
 from .pairing import Matching
@@ -64,8 +65,8 @@ class Facts:
     """Everything that is shown, in the order in which it is shown."""
 
     report: Report | None
-    before: ModelInfo | None
-    after: ModelInfo | None
+    before: ModelInfo
+    after: ModelInfo
     matching: Matching
     nodes: tuple[int, int]
     headline: str
@@ -80,8 +81,8 @@ class Facts:
 def gather(before: ModelProto, after: ModelProto, known: Known) -> Facts:
     """The facts about two models; whatever is not known is left out."""
     report = known.report
-    before_info = known.before or (report.before if report else None)
-    after_info = known.after or (report.after if report else None)
+    before_info = known.before or (report.before if report else model_info(before))
+    after_info = known.after or (report.after if report else model_info(after))
     verification = known.verification or (report.verification if report else None)
     counts = len(before.graph.node), len(after.graph.node)
     return Facts(
@@ -92,7 +93,9 @@ def gather(before: ModelProto, after: ModelProto, known: Known) -> Facts:
         nodes=counts,
         headline=_headline(counts, report),
         verdict=_verdict(verification),
-        totals=_totals(counts, before_info, after_info, report.latency if report else None),
+        totals=_totals(
+            counts, before_info.stats, after_info.stats, report.latency if report else None
+        ),
         operators=_operators(before, after),
         refused=_refused(report.refusals if report else ()),
         verification=verification,
@@ -129,18 +132,16 @@ def _verdict(verification: Verification | None) -> Verdict:
 
 
 def _totals(
-    nodes: tuple[int, int],
-    before: ModelInfo | None,
-    after: ModelInfo | None,
-    latency: Latency | None,
+    nodes: tuple[int, int], b: GraphStats, a: GraphStats, latency: Latency | None
 ) -> tuple[Total, ...]:
-    totals = [_total("Nodes", *nodes, numbers.count)]
-    if before is not None and after is not None:
-        b, a = before.stats, after.stats
-        totals.append(_total("Parameters", b.parameters, a.parameters, numbers.short))
-        totals.append(_total("Size", b.bytes, a.bytes, numbers.size))
-        if b.macs is not None and a.macs is not None:
-            totals.append(_total("Multiply-adds", b.macs, a.macs, numbers.short))
+    totals = [
+        _total("Nodes", *nodes, numbers.count),
+        _total("Parameters", b.parameters, a.parameters, numbers.short),
+        _total("Size", b.bytes, a.bytes, numbers.size),
+    ]
+    if b.macs is not None and a.macs is not None:
+        at = f" at size {b.nominal_size}" if b.nominal_size is not None else ""
+        totals.append(_total(f"Multiply-adds{at}", b.macs, a.macs, numbers.short))
     if latency is not None:
         b_ms, a_ms = latency.before_ms, latency.after_ms
         totals.append(Total("Latency", b_ms, a_ms, f"{b_ms:.3g} ms", f"{a_ms:.3g} ms"))

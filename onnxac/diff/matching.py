@@ -49,9 +49,10 @@ def _resolve(index: GraphIndex, refs: tuple[NodeRef, ...], fusion: Fusion) -> tu
     found: set[int] = set()
     cone: set[int] | None = None
     for (name, op), count in Counter((r.name, r.op) for r in refs).items():
-        candidates = index.by_key.get((name, op), [])
-        if not candidates and index.producer.get(name) is not None:
-            candidates = [index.producer[name]]
+        candidates = list(index.by_key.get((name, op), ()))
+        writer = index.nodes[index.producer[name]] if name in index.producer else None
+        if writer is not None and not writer.name and writer.op_type == op:
+            candidates.append(index.producer[name])
         if len(candidates) > count:
             if cone is None:
                 cone = index.cone([fusion.output], (o.source for o in fusion.operators))

@@ -48,9 +48,10 @@ def render_html(  # noqa: PLR0913 - the one entry point, and all its options are
 ) -> str:
     """The visual diff of two models as one HTML file.
 
-    With `report` it shows each fusion; without it, any two models can be compared, and
-    `before_info` and `after_info` give the totals. `netron` adds two panes of the installed
-    netron package; where it is missing or too different, the page says so and goes without.
+    With `report` it shows each fusion; without it, any two models can be compared.
+    `before_info` and `after_info` say which files they are, where no report does.
+    `netron` adds two panes of the installed netron package; where that is missing or too
+    different, the page says so and goes without.
     """
     facts = gather(before, after, Known(report, verification, command, before_info, after_info))
     panes = _panes(before, after, facts) if netron else Panes.none()
@@ -120,8 +121,8 @@ def _bar(facts: Facts) -> Markup:
     )
 
 
-def _file(info: ModelInfo | None, fallback: str) -> Markup:
-    return name(PurePath(info.path).name, 48) if info and info.path else tag("span", fallback)
+def _file(info: ModelInfo, fallback: str) -> Markup:
+    return name(PurePath(info.path).name, 48) if info.path else tag("span", fallback)
 
 
 def _bench(facts: Facts, items: Markup, panes: Panes) -> Markup:

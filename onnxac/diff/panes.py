@@ -82,7 +82,21 @@ def links(b: GraphIndex, a: GraphIndex, matching: Matching) -> dict[str, object]
         "changed": matching.changed,
         "unchanged": matching.unchanged,
         "groups": [(c.before, c.after) for c in matching.counterparts],
+        "near": _near(b, matching),
     }
+
+
+def _near(b: GraphIndex, matching: Matching) -> list[tuple[int, int]]:
+    """For removed nodes without a counterpart, such as folded constants: whose group they feed."""
+    group = {i: g for g, c in enumerate(matching.counterparts) for i in c.before}
+    near: dict[int, int] = {}
+    # Writers stand before readers, so that a reader is settled when its writers are asked.
+    for i in sorted(set(matching.removed) - group.keys(), reverse=True):
+        found = (group.get(u, near.get(u)) for u in b.users(i))
+        g = next((g for g in found if g is not None), None)
+        if g is not None:
+            near[i] = g
+    return list(near.items())
 
 
 def _output(index: GraphIndex, i: int) -> str:

@@ -10,7 +10,7 @@ from onnx import ModelProto
 from ..report import FusedOperator, Fusion, ModelInfo, Report, Verification
 from . import numbers
 from .cards import error_text
-from .drawing import branch_title
+from .drawing import branch_title, own_branches
 from .facts import Facts, Known, Refused, gather
 from .html import clean, shorten
 from .pairing import Counterpart
@@ -94,7 +94,7 @@ def _fusions(fusions: tuple[Fusion, ...]) -> Iterator[str]:
 
 
 def _operator(o: FusedOperator) -> str:
-    branches = Counter(line(branch_title(b), 60) for b in o.branches)
+    branches = Counter(line(branch_title(b), 60) for b in own_branches(o))
     merged = " + ".join(f"{n}× ({b})" if n > 1 else f"({b})" for b, n in branches.items())
     pads = " ".join(map(str, o.pads)) or "0"
     kernel = f"{line(o.node.op, 30)} {numbers.extent(o.taps)}"
@@ -146,11 +146,7 @@ def _proof(check: Verification | None) -> Iterator[str]:
 
 
 def _files(facts: Facts) -> Iterator[str]:
-    rows = [
-        (side, line(info.path or "in memory", 90), f"sha256 {info.sha256[:16]}")
-        for side, info in (("before", facts.before), ("after", facts.after))
-        if info is not None
-    ]
-    if rows:
-        yield "Files"
-        yield from (f"  {side:<7} {path}  {digest}" for side, path, digest in rows)
+    yield "Files"
+    for side, info in (("before", facts.before), ("after", facts.after)):
+        path = line(info.path or "in memory", 90)
+        yield f"  {side:<7} {path}  sha256 {info.sha256[:16]}"

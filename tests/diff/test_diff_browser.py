@@ -48,10 +48,12 @@ def test_the_first_fusion_is_marked_from_the_start(open_page: Callable) -> None:
     assert sum(marked for *_, marked in page.inside("before", NODES)) == 5
     assert sum(marked for *_, marked in page.inside("after", NODES)) == 1
     assert page.page.locator("#c0.on").count() == 1
+    assert page.page.evaluate("[scrollY, document.activeElement.tagName]") == [0, "BODY"]
 
 
 def test_a_click_on_a_node_selects_its_counterpart(open_page: Callable) -> None:
     page = open_page(render_html(*reported(2))).ready()
+    page.page.locator(".bench").evaluate("e => e.scrollIntoView()")
     index = next(k for k, n in enumerate(page.inside("before", NODES)) if n[0] == "Relu")
     page.page.mouse.click(*page.inside("before", CENTRE % index))
     page.page.wait_for_timeout(300)
@@ -80,6 +82,7 @@ def test_a_click_on_a_merged_node_marks_what_it_was(open_page: Callable) -> None
 
 def test_scroll_and_zoom_are_linked(open_page: Callable) -> None:
     page = open_page(render_html(*reported(12))).ready()
+    page.page.locator(".bench").evaluate("e => e.scrollIntoView()")
     place = page.page.locator("#pane-before").bounding_box()
     assert place is not None
     page.page.mouse.move(place["x"] + 200, place["y"] + 300)

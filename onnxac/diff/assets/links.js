@@ -62,6 +62,11 @@
       for (const j of after) { partners.after.set(j, before); groupOf.after.set(j, g); }
     });
 
+    for (const [i, g] of links.near) {
+      partners.before.set(i, links.groups[g][1]);
+      groupOf.before.set(i, g);
+    }
+
     let points = [];
     function anchor() {
       const pairs = [...links.unchanged, ...links.changed];

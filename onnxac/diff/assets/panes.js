@@ -38,6 +38,11 @@
   const BOOT = `
     window.exports = {};
     window.onnxacPane = frameElement.onnxacPane;
+    const focus = HTMLElement.prototype.focus;
+    HTMLElement.prototype.focus = function (options) {
+      // The reader's focus and place on the page are not Netron's to take when it starts.
+      if (onnxacPane.started) focus.call(this, { preventScroll: true, ...options });
+    };
     const tell = (e) => onnxacPane.failed(e.error || e.reason || new Error(e.message || "a module failed to load"));
     addEventListener("error", tell, true);
     addEventListener("unhandledrejection", tell);`;
@@ -64,6 +69,7 @@
       });
       $(`pane-${side}`).append(frame);
     }).then((pane) => {
+      $(`pane-${side}`).querySelector("iframe").onnxacPane.started = true;
       $(`pane-${side}`).querySelector(".wait").remove();
       return pane;
     });
@@ -85,7 +91,6 @@
     };
     $("panes").hidden = false;
     document.body.classList.add("has-panes");
-    const focused = document.activeElement;
     const panes = await Promise.all(
       ["before", "after"].map((side) =>
         openPane(side, html, {
@@ -98,9 +103,6 @@
       ),
     );
     window.onnxac.link({ before: panes[0], after: panes[1] }, links);
-    // Netron takes the focus when it starts; the reader had it somewhere else.
-    if (document.activeElement !== focused) document.activeElement.blur();
-    if (focused && focused !== document.body) focused.focus({ preventScroll: true });
     document.body.dataset.panes = "ready";
   }
 
