@@ -88,7 +88,7 @@ def _runs(check: Verification) -> Markup:
         ", ".join(f"{key} {numbers.extent(shape)}" for key, shape in run.items())
         for run in check.shapes[:6]
     )
-    text = f"{numbers.plural(check.runs, 'run')} in {check.runtime}, graph optimizations off"
+    text = f"{check.runtime}; {numbers.plural(check.runs, 'run')}"
     inputs = tag("bdi", shapes[:600]) if shapes else None
     skipped = (tag("p", tag("bdi", s[:600]), class_="dim") for s in check.skipped)
     line = tag("p", text, Markup(", input sizes ") if inputs else None, inputs, ".", class_="dim")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from onnx import ModelProto
 
 from ..report import GraphStats, Latency, ModelInfo, Refusal, Report, Verification
-from ..stats import model_info
 from . import numbers
 from .matching import match
 from .pairing import Matching
@@ -81,8 +80,8 @@ class Facts:
 def gather(before: ModelProto, after: ModelProto, known: Known) -> Facts:
     """The facts about two models; whatever is not known is left out."""
     report = known.report
-    before_info = known.before or (report.before if report else model_info(before))
-    after_info = known.after or (report.after if report else model_info(after))
+    before_info = known.before or (report.before if report else _weigh(before))
+    after_info = known.after or (report.after if report else _weigh(after))
     verification = known.verification or (report.verification if report else None)
     counts = len(before.graph.node), len(after.graph.node)
     return Facts(
@@ -103,6 +102,13 @@ def gather(before: ModelProto, after: ModelProto, known: Known) -> Facts:
     )
 
 
+def _weigh(model: ModelProto) -> ModelInfo:
+    # To show a report needs nothing of the optimizer; this does.
+    from ..stats import model_info
+
+    return model_info(model)
+
+
 def _headline(counts: tuple[int, int], report: Report | None) -> str:
     b, a = counts
     if report is not None and not report.changed:
@@ -119,7 +125,7 @@ def _verdict(verification: Verification | None) -> Verdict:
             "unknown", "Not verified.", "The two models were not run against each other."
         )
     runs = numbers.plural(verification.runs, "run")
-    how = f"{verification.runtime}, {runs}, graph optimizations off."
+    how = f"{verification.runtime}; {runs}."
     if not verification.passed:
         off = numbers.magnitude(worst.relative)
         allowed = numbers.magnitude(worst.tolerance)

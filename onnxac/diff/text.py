@@ -137,7 +137,7 @@ def _left_alone(groups: tuple[Refused, ...]) -> Iterator[str]:
 
 def _proof(check: Verification | None) -> Iterator[str]:
     if check is not None:
-        yield f"Proof: {numbers.plural(check.runs, 'run')} in {check.runtime}"
+        yield f"Proof ({line(check.runtime)}; {numbers.plural(check.runs, 'run')})"
         yield from _table(
             ("✓ " * (o.relative <= o.tolerance) + line(o.name, 50), error_text(o))
             for o in check.outputs[:FUSIONS_SHOWN]
