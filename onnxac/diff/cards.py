@@ -54,7 +54,7 @@ def fusion_card(i: int, fusion: Fusion, gallery: Gallery, check: Verification | 
     parts: list[Markup | None] = [_head(fusion)]
     for operator in fusion.operators:
         parts += [_picture(operator, gallery), _operator_facts(operator)]
-    parts += [_cost(fusion), _error(fusion, check), _names(fusion), _button(fusion.output)]
+    parts += [_cost(fusion), _error(fusion, check), _names(fusion), _button(fusion_title(fusion))]
     return tag("li", tag("article", *parts, class_="card", id=f"c{i}", data_group=i))
 
 
@@ -87,13 +87,18 @@ def cards(
     return join(items), gallery.definitions()
 
 
+def fusion_title(fusion: Fusion) -> str:
+    """The name of a fusion: that of the first operator it made."""
+    made = (*(o.node for o in fusion.operators), *fusion.added)
+    return next((n.name for n in made if n.name), fusion.output)
+
+
 def _head(fusion: Fusion) -> Markup:
-    title = fusion.added[-1].name if fusion.added else fusion.output
     gone, new = len(fusion.removed), len(fusion.added)
     chip = tag(
         "p", numbers.plural(gone, "node"), " → ", tag("b", numbers.count(new)), class_="chip"
     )
-    return tag("header", tag("h3", name(title or fusion.output, 46, breaks=True)), chip)
+    return tag("header", tag("h3", name(fusion_title(fusion), 46, breaks=True)), chip)
 
 
 def _picture(operator: FusedOperator, gallery: Gallery) -> Markup | None:
@@ -173,7 +178,10 @@ def _count_chip(nodes: list[NodeProto], kind: str) -> Markup:
     return tag("p", tag("b", numbers.plural(len(nodes), "node")), f" {kind}", class_=f"chip {kind}")
 
 
-def _kinds(nodes: list[NodeProto]) -> Markup:
+def _kinds(nodes: list[NodeProto]) -> Markup | None:
+    """How many nodes of which type, where there are more than are named."""
+    if len(nodes) <= NAMES_SHOWN:
+        return None
     kinds = Counter(n.op_type for n in nodes).most_common(6)
     return tag("p", ", ".join(f"{n} {op}" if n > 1 else op for op, n in kinds), class_="facts")
 

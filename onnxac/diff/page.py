@@ -108,7 +108,7 @@ def _bar(facts: Facts) -> Markup:
         "header",
         tag("a", "Skip to the changes", href="#changes", class_="skip"),
         tag("p", tag("b", "onnxac"), " diff", class_="brand"),
-        tag("p", *names, class_="names"),
+        tag("p", *names, class_="which"),
         tag(
             "button",
             "◐ Auto",
@@ -169,7 +169,7 @@ def _search(facts: Facts) -> Markup:
         "input",
         type="search",
         id="search",
-        placeholder="Search names, operators, reasons",
+        placeholder="Search",
         aria_label="Search",
     )
     pick = tag("select", *options, id="kind", aria_label="Kind") if len(kinds) > 1 else None

@@ -125,7 +125,7 @@ def _section(indexes: tuple[GraphIndex, GraphIndex], matching: Matching) -> Mark
         tag("input", type="checkbox", id="linked", checked=True),
         "scroll and zoom together",
     )
-    wide = tag("button", "Widen", id="wide", type="button", aria_pressed="false")
+    wide = tag("button", "Hide the list", id="wide", type="button", aria_pressed="false")
     bar = tag("div", tag("p", *legend, class_="key"), linked, wide, class_="pane-bar")
     sides = (
         _pane(side, len(i.nodes)) for side, i in zip(("before", "after"), indexes, strict=True)

@@ -9,7 +9,7 @@ from onnx import ModelProto
 
 from ..report import FusedOperator, Fusion, ModelInfo, Report, Verification
 from . import numbers
-from .cards import error_text
+from .cards import error_text, fusion_title
 from .drawing import branch_title, own_branches
 from .facts import Facts, Known, Refused, gather
 from .html import clean, shorten
@@ -84,9 +84,8 @@ def _operators(facts: Facts) -> Iterator[str]:
 def _fusions(fusions: tuple[Fusion, ...]) -> Iterator[str]:
     yield f"Merged {numbers.count(len(fusions))}"
     for fusion in fusions[:FUSIONS_SHOWN]:
-        title = fusion.added[-1].name if fusion.added else fusion.output
         nodes = numbers.plural(len(fusion.removed), "node")
-        yield f"  {line(title or fusion.output)}  ({nodes} → {len(fusion.added)})"
+        yield f"  {line(fusion_title(fusion))}  ({nodes} → {len(fusion.added)})"
         for operator in fusion.operators:
             yield f"    {_operator(operator)}"
     if len(fusions) > FUSIONS_SHOWN:

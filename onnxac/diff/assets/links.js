@@ -181,7 +181,7 @@
     wide.addEventListener("click", () => {
       const on = document.body.classList.toggle("wide");
       wide.setAttribute("aria-pressed", String(on));
-      wide.textContent = on ? "Show the list" : "Widen";
+      wide.textContent = on ? "Show the list" : "Hide the list";
     });
   }
 })();

@@ -109,7 +109,7 @@
   // On paper nothing can be opened.
   let opened = [];
   addEventListener("beforeprint", () => {
-    opened = [...document.querySelectorAll("details:not([open])")];
+    opened = [...document.querySelectorAll("section > details:not([open]), .operators details:not([open])")];
     for (const d of opened) d.open = true;
   });
   addEventListener("afterprint", () => {
