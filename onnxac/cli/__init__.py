@@ -1,0 +1,144 @@
+"""The command line: parse, call the library, print. No command decides anything.
+
+Results go to stdout, everything that is for people only (progress, what `optimize` did,
+errors) to stderr. An error is one line and an exit code, see `onnxac.errors`; a bug in
+onnxac is one line, too, with its traceback behind `-vv`.
+
+Starting up imports nothing heavy: `onnxac --help` has to be there at once. Each command
+imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from onnxac import config
+from onnxac.cli.bench import bench
+from onnxac.cli.check import check
+from onnxac.cli.diff import diff
+from onnxac.cli.explain import explain
+from onnxac.cli.optimize import fill_summary, optimize
+from onnxac.cli.screen import Screen
+from onnxac.cli.verify import verify
+from onnxac.errors import OnnxacError
+
+__all__ = ["app", "main", "run"]
+
+INTERRUPTED, TERMINATED, BUG = 130, 143, 2
+
+HELP = """\
+Collapse the branches of re-parameterizable networks in an exported ONNX model.
+
+ACNet, RepVGG, MobileOne, DBB and their kin train with parallel branches that one
+convolution can stand for. onnxac finds them in the .onnx file, merges them exactly,
+and proves the result against ONNX Runtime before it is written.
+"""
+
+EPILOG = """\
+[bold]Examples[/]
+
+  optimize   [cyan]onnxac optimize in.onnx out.onnx[/]
+  see        [cyan]onnxac diff in.onnx out.onnx --open[/]
+  verify     [cyan]onnxac verify in.onnx out.onnx[/]
+  measure    [cyan]onnxac bench in.onnx out.onnx[/]
+  gate       [cyan]onnxac check *.onnx --format github[/]
+  explain    [cyan]onnxac explain in.onnx --node /block/Add[/]
+
+[bold]Exit codes[/]
+
+  0  done
+  1  the outcome is not what was asked for: a mismatch, a budget, a model left unfused
+  2  usage, input that can't be used, or a bug in onnxac
+
+Defaults of a repository: \\[tool.onnxac] in pyproject.toml, or onnxac.toml.
+"""
+
+app = typer.Typer(
+    help=HELP,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (optimize, verify, diff, check, explain, bench):
+    app.command()(command)
+
+# What the parser raises for a wrong command line. Typer brings its own click by now, and
+# gives this class no name of its own.
+_CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+def _print_versions(wanted: bool) -> None:
+    if wanted:
+        from onnxac.cli.version import print_versions
+
+        print_versions()
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_versions,
+            is_eager=True,
+            help="Show the versions of onnxac and of what it builds on, and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Read the defaults of the repository; `app` has the text for people."""
+    context.default_map = config.defaults(context.obj.commands, config.load())
+
+
+def main() -> NoReturn:
+    """Entry point of the command."""
+    signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that lacks a character shows another; it is no reason to fail.
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    sys.exit(run(sys.argv[1:]))
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """End by an exception, so that unfinished files are removed."""
+    raise SystemExit(TERMINATED)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    command = typer.main.get_command(app)
+    screen = Screen(
+        line=shlex.join(["onnxac", *arguments]), commands=getattr(command, "commands", {})
+    )
+    try:
+        code = command.main(
+            fill_summary(arguments), prog_name="onnxac", standalone_mode=False, obj=screen
+        )
+        sys.stdout.flush()
+    except OnnxacError as error:
+        return screen.fail(error, error.exit_code)
+    except _CommandLineError as error:
+        return screen.fail_usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        screen.error("interrupted; nothing was written")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever reads our output has seen enough. What is left in the buffer must not be
+        # written when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return screen.fail_bug(error, BUG)
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,168 @@
+"""`onnxac optimize`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from onnxac.cli.options import (
+    Color,
+    Freeze,
+    Keep,
+    Quiet,
+    Seeds,
+    Shapes,
+    Timeout,
+    Tolerance,
+    Verbose,
+    shapes_from,
+)
+from onnxac.cli.outputs import STDIO, Extras
+from onnxac.cli.screen import screen_of
+from onnxac.errors import LimitError, UsageError
+
+if TYPE_CHECKING:
+    from onnxac.report import Report
+
+FILES = "What else is written"
+
+
+def optimize(
+    context: typer.Context,
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="The exported model; - for standard input.")
+    ],
+    target: Annotated[
+        str | None,
+        typer.Argument(metavar="[OUT]", help="Where the result goes; - for standard output."),
+    ] = None,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Replace IN by the result, in one step.")
+    ] = False,
+    keep: Keep = None,
+    freeze_initializers: Freeze = False,
+    fail_if_unfused: Annotated[
+        bool,
+        typer.Option(
+            "--fail-if-unfused/--no-fail-if-unfused",
+            help="Exit with 1 if there was nothing to merge (OUT is written all the same).",
+        ),
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(help="Prove the result before it is written.", rich_help_panel="Proof"),
+    ] = True,
+    seeds: Seeds = 3,
+    shape: Shapes = None,
+    tolerance: Tolerance = None,
+    timeout: Timeout = 600,
+    report: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.json", help="The report as JSON.", rich_help_panel=FILES),
+    ] = None,
+    summary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[FILE.md]",
+            help="The report as Markdown; without FILE, appended to $GITHUB_STEP_SUMMARY where "
+            "that is set, else printed.",
+            rich_help_panel=FILES,
+        ),
+    ] = None,
+    diff: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="The visual diff.", rich_help_panel=FILES),
+    ] = None,
+    bench: Annotated[
+        bool,
+        typer.Option(help="Time both models, for the table and the report.", rich_help_panel=FILES),
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+    color: Color = True,
+) -> None:
+    """Merge what is linear, prove the result, and write it.
+
+    OUT appears whole and proven, or not at all: when the result does not compute what IN
+    computes, nothing is written and the exit code is 1. A model with nothing to merge is
+    written as it is.
+
+    [cyan]onnxac optimize in.onnx out.onnx --diff diff.html --report report.json[/]
+
+    [cyan]onnxac optimize model.onnx --in-place --keep "/head/*"[/]
+
+    [cyan]cat in.onnx | onnxac optimize - - > out.onnx[/]
+    """
+    screen = screen_of(context, quiet, verbose, color)
+    target = _target(source, target, in_place)
+    extras = Extras(report, summary, diff)
+    extras.check(source, target)
+    with screen.progress("reading"):
+        from onnxac.cli.transform import transform
+        from onnxac.pipeline import Options
+        from onnxac.render.terminal import told
+
+        options = Options(
+            verify=verify,
+            freeze_initializers=freeze_initializers,
+            keep=tuple(keep or ()),
+            seeds=seeds,
+            shapes=shapes_from(shape),
+            tolerance=tolerance,
+            timeout=timeout,
+            latency=bench,
+            command=screen.line,
+            progress=screen.step,
+        )
+        result = transform(source, target, options, models=diff is not None)
+        extras.write(result)
+    screen.say(*told(result.report, source, target, screen.details))
+    if fail_if_unfused:
+        _require_fusions(result.report, source)
+
+
+def _target(source: str, target: str | None, in_place: bool) -> str:
+    """Where the result goes. Raises UsageError where that is unclear, or is IN by accident."""
+    if target is None:
+        if not in_place:
+            raise UsageError("OUT is missing: name the file to write, or give --in-place")
+        if source == STDIO:
+            raise UsageError("--in-place needs a file, not standard input")
+        return source
+    same = STDIO not in (source, target) and _is_same(Path(source), Path(target))
+    if same and not in_place:
+        raise UsageError(f"{target}: OUT is IN; give --in-place to replace it")
+    if in_place and not same:
+        raise UsageError(f"--in-place replaces {source}; leave out {target}, or the option")
+    return target
+
+
+def _is_same(source: Path, target: Path) -> bool:
+    if source.exists() and target.exists():
+        return os.path.samefile(source, target)
+    return source.resolve() == target.resolve()
+
+
+def _require_fusions(report: Report, source: str) -> None:
+    if report.fusions:
+        return
+    left = len(report.refusals)
+    hint = f"{left} candidates were left alone, see `onnxac explain`" if left else "no candidates"
+    raise LimitError(f"{source}: nothing was merged ({hint})")
+
+
+def fill_summary(arguments: Sequence[str]) -> list[str]:
+    """Give a bare `--summary` the empty value: parsers know no option with an optional one.
+
+    The next argument is its FILE unless it is an option or a model.
+    """
+    filled = list(arguments)
+    for i, argument in enumerate(filled):
+        following = filled[i + 1] if i + 1 < len(filled) else STDIO
+        if argument == "--summary" and following.startswith("-") | following.endswith(".onnx"):
+            filled[i] = "--summary="
+    return filled

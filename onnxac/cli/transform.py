@@ -1,0 +1,60 @@
+"""`optimize` between any two of files, standard input and standard output."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from onnx import ModelProto
+
+from onnxac.cli.outputs import STDIO
+from onnxac.errors import ModelError, UsageError
+from onnxac.files import Draft, external_tensors, parse, read
+from onnxac.pipeline import Options, optimize, optimize_file
+from onnxac.report import Report
+
+
+@dataclass(frozen=True)
+class Result:
+    """The report, and both models where they were asked for."""
+
+    report: Report
+    before: ModelProto | None = None
+    after: ModelProto | None = None
+
+
+def transform(source: str, target: str, options: Options, *, models: bool) -> Result:
+    """Read, optimize, write. `-` is a standard stream; `models` asks for both models back."""
+    if STDIO in (source, target):
+        return _through_memory(source, target, options)
+    # With --in-place there is no original to be read later.
+    before = read(Path(source)) if models else None
+    report = optimize_file(Path(source), Path(target), options)
+    return Result(report, before, read(Path(target)) if models else None)
+
+
+def _through_memory(source: str, target: str, options: Options) -> Result:
+    before = _from_stdin() if source == STDIO else read(Path(source))
+    if target == STDIO and any(True for _ in external_tensors(before.graph)):
+        raise UsageError(f"{source}: has external data, which standard output can't take along")
+    if target != STDIO:
+        with Draft(Path(target)) as draft:
+            after, report = optimize(before, options)
+            draft.write(after, None)
+            draft.commit()
+        report = replace(report, after=replace(report.after, path=target))
+        return Result(report, before, after)
+    after, report = optimize(before if source == STDIO else Path(source), options)
+    sys.stdout.buffer.write(after.SerializeToString())
+    sys.stdout.buffer.flush()
+    return Result(report, before, after)
+
+
+def _from_stdin() -> ModelProto:
+    if sys.stdin.isatty():
+        raise UsageError("standard input is a terminal; pipe a model into it")
+    model = parse(sys.stdin.buffer.read(), "standard input")
+    if any(True for _ in external_tensors(model.graph)):
+        raise ModelError("standard input: the model has external data; give its path instead")
+    return model

@@ -1,0 +1,56 @@
+"""`onnxac verify`."""
+
+from __future__ import annotations
+
+import typer
+
+from onnxac.cli.options import (
+    After,
+    Before,
+    Color,
+    Quiet,
+    Seeds,
+    Shapes,
+    Timeout,
+    Tolerance,
+    Verbose,
+    shapes_from,
+)
+from onnxac.cli.screen import screen_of
+
+
+def verify(
+    context: typer.Context,
+    before: Before,
+    after: After,
+    seeds: Seeds = 3,
+    shape: Shapes = None,
+    tolerance: Tolerance = None,
+    timeout: Timeout = 600,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+    color: Color = True,
+) -> None:
+    """Prove that two models compute the same, in ONNX Runtime.
+
+    Both models run on the same inputs: of both signs, zeros, spikes, several seeds, and at
+    several sizes where the model leaves them open. Exits with 1 if any output differs by
+    more than the tolerance.
+
+    [cyan]onnxac verify trained.onnx deployed.onnx --seeds 10[/]
+    """
+    screen = screen_of(context, quiet, verbose, color)
+    shapes = shapes_from(shape)
+    with screen.progress("comparing"):
+        from onnxac.files import read
+        from onnxac.render.proof import proof
+        from onnxac.verify import raise_if_failed
+        from onnxac.verify import verify as compare
+
+        for path in (before, after):
+            read(path)
+        found = compare(
+            before, after, seeds=seeds, shapes=shapes, tolerance=tolerance, timeout=timeout
+        )
+    raise_if_failed(found)
+    screen.show(*proof(found, screen.details))

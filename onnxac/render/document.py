@@ -1,0 +1,51 @@
+"""The report as a JSON file, and back."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from onnxac.errors import UsageError
+from onnxac.report import SCHEMA_VERSION, Report
+
+
+def to_json(report: Report) -> str:
+    """The report as `report.schema.json` describes it."""
+    return json.dumps(_finite(report.to_dict()), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_report(path: Path) -> Report:
+    """The report in a file. Raises UsageError where it holds none that this version reads."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UsageError(f"{path}: can't be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{path}: not a report of onnxac: {error}") from error
+    found = data.get("schema") if isinstance(data, dict) else None
+    if not isinstance(found, int):
+        raise UsageError(f"{path}: not a report of onnxac: it has no schema version")
+    if found != SCHEMA_VERSION:
+        raise UsageError(
+            f"{path}: a report of schema {found}, this onnxac reads {SCHEMA_VERSION}; "
+            "make it again by `onnxac optimize --report`"
+        )
+    try:
+        return Report.from_dict(data)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UsageError(f"{path}: not a report of onnxac: {error}") from error
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity and no NaN; the largest number stands for what is too large."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else math.copysign(1.7976931348623157e308, value)
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return value

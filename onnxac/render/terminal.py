@@ -1,0 +1,41 @@
+"""The whole of a report for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from onnxac.render.merged import merged
+from onnxac.render.proof import proof
+from onnxac.render.refused import refused
+from onnxac.render.totals import totals
+from onnxac.render.words import one_line
+from onnxac.report import Report
+
+STDIO = "-"
+
+
+def told(report: Report, source: str, target: str, details: bool) -> Iterator[RenderableType]:
+    """What `optimize` did: totals, what was merged, what was left alone, the proof."""
+    yield Text.assemble(
+        _file(source, "standard input"), (" → ", "dim"), (_file(target, "standard output"), "bold")
+    )
+    yield Text()
+    yield totals(report)
+    yield Text()
+    yield from merged(report, details)
+    yield Text()
+    left = list(refused(report.refusals, details))
+    if left:
+        yield from left
+        yield Text()
+    if report.verification is None:
+        yield Text("Not verified, as asked.", "yellow")
+    else:
+        yield from proof(report.verification, details)
+
+
+def _file(path: str, standard: str) -> str:
+    return standard if path == STDIO else one_line(path)
