@@ -1,43 +1,62 @@
 """How a definition is written with operators, and what that costs.
 
 The terms over one source become one convolution where that is not dearer than two; the
-rest are added up. `arrange` decides, `rewrite` carries out. Shapes only.
+rest are added up. `arrange` decides, `emit` carries out. Shapes only.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from onnxac.algebra import AffineConv, AffineSum, Axis, Obstacle, merge
-from onnxac.cost import IMPOSSIBLE, NOMINAL_EXTENT, Cost, total
+from onnx import TensorProto
+
+from onnxac.algebra import AffineConv, AffineSum, Axis, Edge, Obstacle, merge
+from onnxac.algebra.frame import Perm, inverse, then
+from onnxac.cost import IMPOSSIBLE, NOMINAL_EXTENT, Cost, total, window_cost
 from onnxac.facts import Dim, Extent, Facts, Shape, static
 
-Kind = Literal["direct", "negative", "scale", "Conv", "ConvTranspose", "Gemm", "MatMul"]
+Kind = Literal[
+    "direct", "negative", "scale", "BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul"
+]
+_HOSTS = ("BatchNormalization", "Conv", "ConvTranspose", "Gemm")
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One summand: the source itself, or an operator on it."""
+    """One summand: the source itself, or an operator on it.
+
+    flatten  [N, C, *L] is flattened to [N, C·ΠL] before a Gemm, or behind a Conv
+    reshape  the result takes the shape of the sum, which differs in its leading axes
+    crop     a Slice takes off what the operator skips, instead of taps of weight zero
+    """
 
     kind: Kind
     source: str
     conv: AffineConv
     cost: Cost
+    flatten: bool = False
+    reshape: bool = False
+    crop: bool = False
 
     @property
     def holds_bias(self) -> bool:
         """Whether the operator has a bias of its own."""
-        return self.kind in ("Conv", "ConvTranspose", "Gemm")
+        return self.kind in _HOSTS
 
 
 @dataclass(frozen=True)
 class Arrangement:
-    """Pieces that are added up, and the cost of all of it."""
+    """Pieces that are added up, and the cost of all of it.
+
+    pieces  summed in the definition's axis order; `late` are added after the transposition
+            to the tensor's own order, where they are in that order already
+    """
 
     pieces: tuple[Piece, ...]
+    late: tuple[Piece, ...]
     cost: Cost
 
 
@@ -53,14 +72,14 @@ def size(shape: Sequence[Dim] | None) -> float:
 
 def arrange(definition: AffineSum, tensor: str, facts: Facts) -> Arrangement:
     """The cheapest arrangement found for `tensor`; IMPOSSIBLE where no operator does it."""
-    shape = facts.shape(tensor)
+    desk = _Desk(tensor, definition, facts)
     groups: list[Piece] = []
     for source, conv in sorted(
         definition.terms, key=lambda t: -math.prod(a.taps for a in t[1].axes or ())
     ):
-        piece = _piece(source, conv, shape, facts)
+        piece = desk.piece(source, conv)
         for at, other in enumerate(groups):
-            merged = _merged(other, piece, shape, facts)
+            merged = desk.merged(other, piece)
             if merged is not None:
                 groups[at] = merged
                 break
@@ -68,75 +87,166 @@ def arrange(definition: AffineSum, tensor: str, facts: Facts) -> Arrangement:
             groups.append(piece)
     # A bias needs a host, and a sum must not begin with a minus sign.
     groups.sort(key=lambda p: (not p.holds_bias, p.kind == "negative"))
-    elements = size(shape)
-    add = Cost(elements=3 * elements, nodes=1)
-    extra = len(groups) - 1 + (groups[0].kind == "negative")
-    if definition.bias is not None and not groups[0].holds_bias:
-        extra += 1
-    return Arrangement(tuple(groups), total([p.cost for p in groups] + [add] * extra))
+    late = [
+        p for p in groups[1:]
+        if definition.perm is not None and p.kind in ("direct", "negative")
+        and then(p.conv.view, definition.perm) is None
+    ]
+    early = [p for p in groups if not any(p is q for q in late)]
+    return Arrangement(tuple(early), tuple(late), desk.cost(early, late))
 
 
-def _merged(a: Piece, b: Piece, shape: Shape | None, facts: Facts) -> Piece | None:
-    if a.source != b.source:
-        return None
-    source = facts.shape(a.source)
-    rank = max((len(p.conv.axes) for p in (a, b) if p.conv.axes is not None), default=0)
-    lengths = [None] * rank if source is None else static(source[len(source) - rank :])
-    conv = merge([a.conv, b.conv], lengths)
-    if isinstance(conv, Obstacle):
-        return None
-    piece = _piece(a.source, conv, shape, facts)
-    apart = a.cost + b.cost + Cost(elements=3 * size(shape), nodes=1)
-    return piece if piece.cost.time <= apart.time else None
+class _Desk:
+    """Costs of the pieces of one tensor."""
 
+    def __init__(self, tensor: str, definition: AffineSum, facts: Facts) -> None:
+        self._facts, self._definition = facts, definition
+        self._shape = framed(facts.shape(tensor), definition.perm)
+        self._elements = size(self._shape)
+        self._rank = None if self._shape is None else len(self._shape)
+        # Runtimes have BatchNormalization for few types.
+        self._normalizes = facts.dtype(tensor) == TensorProto.FLOAT
 
-def _piece(source: str, conv: AffineConv, shape: Shape | None, facts: Facts) -> Piece:
-    elements = size(shape)
-    if conv.axes is None:
+    def cost(self, early: Sequence[Piece], late: Sequence[Piece]) -> Cost:
+        """Everything together: operators, sums, a bias without a host, transpositions."""
+        moved = Cost(elements=2 * self._elements, nodes=1)
+        add = Cost(elements=3 * self._elements, nodes=1)
+        costs = [p.cost for p in (*early, *late)]
+        costs += [add] * (len(early) + len(late) - 1 + (early[0].kind == "negative"))
+        if self._definition.bias is not None and not early[0].holds_bias:
+            width = max((p.conv.channels[0] for p in early), default=1)
+            costs.append(moved + Cost(weights=max(width, 1)))
+        views = {(p.source, p.conv.view) for p in early if p.conv.view is not None}
+        costs += [Cost(elements=2 * size(self._facts.shape(s)), nodes=1) for s, _ in views]
+        if self._definition.perm is not None:
+            costs.append(moved)
+        return total(costs)
+
+    def merged(self, a: Piece, b: Piece) -> Piece | None:
+        """Both pieces as one, where that is not dearer."""
+        if a.source != b.source:
+            return None
+        axes = next((p.conv.axes for p in (a, b) if p.conv.axes is not None), ())
+        conv = merge([a.conv, b.conv], self._lengths(a.source, replace(a.conv, axes=axes)))
+        if isinstance(conv, Obstacle):
+            return None
+        piece = self.piece(a.source, conv)
+        apart = a.cost + b.cost + Cost(elements=3 * self._elements, nodes=1)
+        return piece if piece.cost.is_within(apart) else None
+
+    def piece(self, source: str, conv: AffineConv) -> Piece:
+        """The operator for one term."""
+        if conv.axes is None or (conv.unit and conv.is_pointwise):
+            return self._plain(source, conv)
+        lengths = self._lengths(source, conv)
+        if self._rank == 2 and conv.axes:
+            return self._squeezed(source, conv, lengths)
+        piece = self._operator(source, conv, lengths)
+        if not conv.axes and self._leads_differ(source, conv):
+            return replace(piece, reshape=True, cost=piece.cost + Cost(nodes=1))
+        return piece
+
+    def _plain(self, source: str, conv: AffineConv) -> Piece:
+        """A source as it is, in another shape, or times a number."""
         if conv.unit:
-            return Piece("direct", source, conv, Cost())
+            squeezed = self._rank == 2 and bool(conv.axes)
+            reshaped = conv.axes == () and self._leads_differ(source, conv)
+            cost = Cost(nodes=squeezed + reshaped)
+            return Piece("direct", source, conv, cost, flatten=squeezed, reshape=reshaped)
         if float(conv.kernel()) == -1:
             return Piece("negative", source, conv, Cost())
-        return Piece("scale", source, conv, Cost(elements=2 * elements, nodes=1))
-    if conv.unit and conv.is_pointwise:
-        return Piece("direct", source, conv, Cost())
-    read = facts.shape(source)
-    lengths = [None] * len(conv.axes) if read is None else static(read[len(read) - len(conv.axes) :])
-    if all(a.up == 1 for a in conv.axes):
-        conv = conv.without_crop(lengths)
-    rank = len(shape) if shape is not None else len(conv.axes) + 2
-    kind = _kind(conv, rank)
-    if kind is None:
-        return Piece("Conv", source, conv, IMPOSSIBLE)
-    inputs = size(read)
-    taps = math.prod(a.taps for a in conv.axes)
-    weights = conv.channels[0] * conv.channels[1] // conv.group * taps
-    spread = math.prod(a.up for a in conv.axes)
-    assert conv.axes is not None
-    macs = elements * conv.channels[1] / conv.group * taps / spread
-    lone = conv.group == conv.channels[1] > 1
-    cost = Cost(
-        dense=0 if lone else macs, lone=macs if lone else 0, elements=inputs + elements,
-        weights=weights, nodes=1,
-    )
-    if any(a.edge != "zero" and a.reads_beyond(n) for a, n in zip(conv.axes, lengths, strict=True)):
-        cost += Cost(elements=2 * inputs, nodes=1)
-    return Piece(kind, source, conv, cost)
+        return Piece("scale", source, conv, Cost(elements=2 * self._elements, weights=1, nodes=1))
+
+    def _squeezed(self, source: str, conv: AffineConv, lengths: Sequence[int | None]) -> Piece:
+        """A convolution whose result of one pixel per map is a matrix [N, C]."""
+        axes = conv.axes or ()
+        pairs = list(zip(axes, lengths, strict=True))
+        base = self._operator(source, conv, lengths)
+        base = replace(base, flatten=True, cost=base.cost + Cost(nodes=1))
+        if not conv.mean and not all(n is not None and a.length(n) == 1 for a, n in pairs):
+            return replace(base, cost=IMPOSSIBLE)
+        if conv.group == 1 and (conv.mean or all(a.taps == n and a.offset == 0 for a, n in pairs)):
+            return replace(base, kind="Gemm")
+        return base
+
+    def _operator(self, source: str, conv: AffineConv, lengths: Sequence[int | None]) -> Piece:
+        axes = conv.axes or ()
+        kind = self._kind(source, conv, lengths)
+        if kind is None:
+            return Piece("Conv", source, conv, IMPOSSIBLE)
+        inputs = size(self._facts.shape(source))
+        taps = math.prod(a.taps for a in axes) / math.prod(a.up for a in axes)
+        if kind in ("scale", "BatchNormalization"):
+            cost = Cost(weights=conv.channels[0] * (1 if kind == "scale" else 4))
+        else:
+            cost = window_cost(self._elements, conv.channels, conv.group, taps)
+        cost += Cost(elements=inputs + self._elements, nodes=1)
+        grown = conv.without_crop(lengths).axes if kind == "Conv" else None
+        crop = False
+        if grown is not None and grown != axes:
+            taps = math.prod(a.taps for a in grown)
+            filled = window_cost(self._elements, conv.channels, conv.group, taps)
+            filled += Cost(elements=inputs + self._elements, nodes=1)
+            cropped = cost + Cost(elements=2 * inputs, nodes=1)
+            crop = not filled.time <= cropped.time
+            cost = cropped if crop else filled
+        if conv.mean:
+            cost += Cost(elements=inputs, nodes=1)
+        for _ in extensions(axes, lengths):
+            cost += Cost(elements=2 * inputs, nodes=1)
+        return Piece(kind, source, conv, cost, crop=crop)
+
+    def _kind(self, source: str, conv: AffineConv, lengths: Sequence[int | None]) -> Kind | None:
+        axes = conv.axes or ()
+        rank = self._rank if self._rank is not None else len(axes) + 2
+        if conv.axes == () and (shape := self._facts.shape(source)) is not None:
+            rank = len(shape)
+        if conv.unfold or (
+            conv.fill is not None and any(a.reads_beyond(n) for a, n in zip(axes, lengths, strict=True))
+        ):
+            return None
+        if conv.is_diagonal:
+            hosted = self._definition.bias is not None and rank == len(axes) + 2
+            return "BatchNormalization" if hosted and self._normalizes else "scale"
+        if axes and rank in (2, len(axes) + 2):
+            if all(a.up == 1 for a in axes):
+                return "Conv"
+            return "ConvTranspose" if rank > 2 and all(output_padding(a) for a in axes) else None
+        if not conv.is_pointwise or conv.group > 1 or len(axes) > 1:
+            return None
+        return "Gemm" if not axes and rank == 2 else "MatMul"
+
+    def _lengths(self, source: str, conv: AffineConv) -> list[int | None]:
+        """The source's extents along the convolution's axes."""
+        axes, shape = conv.axes or (), self._facts.shape(source)
+        if shape is None or len(shape) < len(axes):
+            return [None] * len(axes)
+        if conv.view is not None:
+            shape = tuple(shape[i] for i in conv.view)
+        return static(shape[len(shape) - len(axes) :])
+
+    def _leads_differ(self, source: str, conv: AffineConv) -> bool:
+        """Whether the source has other axes before its last one than the tensor."""
+        shape = self._facts.shape(source)
+        if shape is None or self._shape is None or not conv.reshaped:
+            return False
+        if conv.view is not None:
+            shape = tuple(shape[i] for i in conv.view)
+        return shape[:-1] != self._shape[:-1]
 
 
-def _kind(conv: AffineConv, rank: int) -> Kind | None:
-    axes = conv.axes or ()
-    if conv.fill is not None and any(a.reads_beyond(None) for a in axes):
-        return None
-    if rank == len(axes) + 2 and axes:
-        if all(a.up == 1 for a in axes):
-            return "Conv"
-        return "ConvTranspose" if all(output_padding(a) for a in axes) else None
-    if not conv.is_pointwise:
-        return None
-    if not axes and rank == 2 and conv.group == 1:
-        return "Gemm"
-    return "MatMul" if len(axes) <= 1 and conv.group == 1 else None
+def framed(shape: Shape | None, perm: Perm | None) -> Shape | None:
+    """Shape of a sum before it is transposed by `perm` to a tensor of the given shape."""
+    back = inverse(perm)
+    return shape if shape is None or back is None else tuple(shape[i] for i in back)
+
+
+def extensions(axes: Sequence[Axis], lengths: Sequence[int | None]) -> list[Edge]:
+    """Modes of the Pads that a convolution needs in front: a window itself pads with zeros."""
+    modes = [
+        a.edge for a, n in zip(axes, lengths, strict=True) if a.edge != "zero" and a.reads_beyond(n)
+    ]
+    return list(dict.fromkeys(modes))
 
 
 def output_padding(axis: Axis) -> tuple[int, int, int] | None:
@@ -147,3 +257,5 @@ def output_padding(axis: Axis) -> tuple[int, int, int] | None:
     if axis.stride != 1 or begin < 0 or extra >= max(axis.up, axis.dilation):
         return None
     return begin, end + extra, extra
+
+

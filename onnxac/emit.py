@@ -6,15 +6,16 @@ The only place where float64 becomes the model's dtype: each fused weight is rou
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxac.algebra import Axis
+from onnxac.algebra import AffineConv, AffineSum, Axis, Edge
+from onnxac.algebra.frame import Perm
 from onnxac.algebra.kernel import Array
-from onnxac.arrange import Piece, output_padding
+from onnxac.arrange import Piece, extensions, framed, output_padding
 from onnxac.facts import Facts, static
 from onnxac.plan import Redefinition
 
@@ -32,88 +33,188 @@ class Emitted:
 
 
 class Emitter:
-    """Writes redefinitions. `unique` turns a wish into a name that nothing else has."""
+    """Writes redefinitions.
+
+    unique      turns a wish into a name that nothing else has
+    names       the wish for an operator's name, "" for none
+    transposed  a tensor that is there already and is the given one transposed
+    """
 
     def __init__(
         self, tensors: dict[str, gs.Tensor], facts: Facts, unique: Callable[[str], str],
         names: Callable[[Piece], str],
+        transposed: Callable[[gs.Tensor, Perm], gs.Tensor | None],
     ) -> None:
         self._tensors, self._facts, self._unique, self._names = tensors, facts, unique, names
+        self._transposed = transposed
 
     def emit(self, change: Redefinition) -> Emitted:
         """Nodes that compute the tensor. Raises NotFiniteError where a weight overflows."""
         self._out = Emitted([], [])
         self._dtype = onnx.helper.tensor_dtype_to_np_dtype(self._facts.dtype(change.tensor) or 1)
-        shape = self._facts.shape(change.tensor)
-        self._rank = None if shape is None else len(shape)
-        pieces = change.arrangement.pieces
-        bias = None if change.definition.bias is None else change.definition.bias()
+        self._shape = framed(self._facts.shape(change.tensor), change.definition.perm)
+        self._turned: dict[tuple[str, Perm], gs.Tensor] = {}
+        definition, pieces = change.definition, change.arrangement.pieces
+        bias = None if definition.bias is None else definition.bias()
         if bias is not None and not np.any(bias):
             bias = None
         hosted = bias is not None and pieces[0].holds_bias
         parts = [
-            self._piece(p, bias if hosted and i == 0 else None, change.tensor)
+            (p, self._piece(p, bias if hosted and i == 0 else None, change.tensor))
             for i, p in enumerate(pieces)
         ]
-        total = parts[0]
-        if pieces[0].kind == "negative":
-            total = self._node("Neg", [total], change.tensor)
-        for piece, part in zip(pieces[1:], parts[1:], strict=True):
-            total = self._node("Sub" if piece.kind == "negative" else "Add", [total, part], change.tensor)
+        total = self._sum(None, parts, change.tensor)
         if bias is not None and not hosted:
-            layout = change.definition.layout or 0
-            shift = self._constant(bias.reshape(-1, *[1] * layout) if bias.ndim else bias, change.tensor, "bias")
+            shape = bias.shape if bias.ndim == 0 else (-1, *[1] * self._behind(definition))
+            shift = self._constant(bias.reshape(shape), change.tensor, "bias")
             total = self._node("Add", [total, shift], change.tensor)
-        self._finish(total, self._tensors[change.tensor])
+        if definition.perm is not None:
+            total = self._node("Transpose", [total], change.tensor, {"perm": list(definition.perm)})
+        late = [(p, self._tensors[p.source]) for p in change.arrangement.late]
+        self._finish(self._sum(total, late, change.tensor), self._tensors[change.tensor])
         return self._out
+
+    def _behind(self, definition: AffineSum) -> int:
+        """Axes behind the channel axis of the sum."""
+        squeezed = self._shape is not None and len(self._shape) == 2
+        return 0 if squeezed else definition.layout or 0
+
+    def _sum(
+        self, total: gs.Tensor | None, parts: list[tuple[Piece, gs.Tensor]], owner: str
+    ) -> gs.Tensor:
+        for piece, part in parts:
+            if total is None:
+                total = self._node("Neg", [part], owner) if piece.kind == "negative" else part
+            else:
+                op = "Sub" if piece.kind == "negative" else "Add"
+                total = self._node(op, [total, part], owner)
+        assert total is not None, "a definition has at least one term"
+        return total
 
     def _finish(self, total: gs.Tensor, wanted: gs.Tensor) -> None:
         """Let the last node write the tensor itself."""
         if self._out.nodes and total in self._out.nodes[-1].outputs:
             self._out.nodes[-1].outputs = [wanted]
         else:
-            self._out.nodes.append(
-                gs.Node("Identity", self._unique(f"{wanted.name}_identity"), inputs=[total], outputs=[wanted])
-            )
+            name = self._unique(f"{wanted.name}_identity")
+            self._out.nodes.append(gs.Node("Identity", name, inputs=[total], outputs=[wanted]))
 
     def _piece(self, piece: Piece, bias: Array | None, tensor: str) -> gs.Tensor:
-        source = self._tensors[piece.source]
-        if piece.kind in ("direct", "negative"):
+        source = self._viewed(piece, tensor)
+        if piece.conv.mean:
+            source = self._node("GlobalAveragePool", [source], tensor)
+        if piece.kind == "Gemm" and piece.flatten:
+            source = self._node("Flatten", [source], tensor, {"axis": 1})
+        made = self._operation(piece, source, bias, tensor)
+        if piece.flatten and piece.kind != "Gemm":
+            made = self._node("Flatten", [made], tensor, {"axis": 1})
+        return self._reshaped(made, tensor) if piece.reshape else made
+
+    def _operation(
+        self, piece: Piece, source: gs.Tensor, bias: Array | None, tensor: str
+    ) -> gs.Tensor:
+        kind = piece.kind
+        if kind in ("direct", "negative"):
             return source
-        if piece.kind == "scale":
-            factor = self._constant(piece.conv.kernel(), tensor, "scale")
-            return self._node("Mul", [source, factor], tensor)
-        name = self._unique(self._names(piece) or f"{tensor}_{piece.kind}")
+        if kind == "scale" or (kind == "BatchNormalization" and bias is None):
+            return self._node("Mul", [source, self._factor(piece, tensor)], tensor)
+        name = self._unique(self._names(piece) or f"{tensor}_{kind}")
+        if kind == "Gemm" and bias is None:
+            kind = "MatMul"
         writer = {
-            "Conv": self._conv, "ConvTranspose": self._conv_transpose,
-            "Gemm": self._gemm, "MatMul": self._matmul,
-        }[piece.kind]
+            "Conv": self._conv, "ConvTranspose": self._conv_transpose, "Gemm": self._gemm,
+            "MatMul": self._matmul, "BatchNormalization": self._normalization,
+        }[kind]
         node = writer(piece, source, bias, name)
         self._out.operators.append((node, piece))
         return node.outputs[0]
 
+    def _viewed(self, piece: Piece, tensor: str) -> gs.Tensor:
+        """The source in the axis order of the sum."""
+        source, view = self._tensors[piece.source], piece.conv.view
+        if view is None:
+            return source
+        key = (piece.source, view)
+        if key not in self._turned:
+            self._turned[key] = self._transposed(source, view) or self._node(
+                "Transpose", [source], tensor, {"perm": list(view)}
+            )
+        return self._turned[key]
+
+    def _reshaped(self, made: gs.Tensor, tensor: str) -> gs.Tensor:
+        assert self._shape is not None
+        dims = [d if isinstance(d, int) else -1 for d in self._shape]
+        held = gs.Constant(self._unique(f"{tensor}.shape"), np.asarray(dims, np.int64))
+        return self._node("Reshape", [made, held], tensor)
+
+    def _factor(self, piece: Piece, tensor: str) -> gs.Constant:
+        factor = piece.conv.kernel()
+        if piece.conv.axes is not None:
+            factor = factor.reshape(-1, *[1] * len(piece.conv.axes))
+        return self._constant(factor, tensor, "scale")
+
+    def _normalization(
+        self, piece: Piece, source: gs.Tensor, bias: Array | None, name: str
+    ) -> gs.Node:
+        """y = scale·x + bias, as a normalization by mean 0 and variance 1."""
+        assert bias is not None
+        (width, _), scale = piece.conv.channels, piece.conv.kernel().reshape(-1)
+        roles = {
+            "weight": scale, "bias": np.broadcast_to(bias, (width,)),
+            "mean": np.zeros(width), "variance": np.ones(width),
+        }
+        held = [self._constant(v, name, k) for k, v in roles.items()]
+        node = gs.Node(
+            "BatchNormalization", name, {"epsilon": 0.0}, [source, *held], [self._fresh(name)]
+        )
+        self._out.nodes.append(node)
+        return node
+
     def _conv(self, piece: Piece, source: gs.Tensor, bias: Array | None, name: str) -> gs.Node:
-        axes = piece.conv.axes or ()
         shape = self._facts.shape(piece.source)
-        lengths = [None] * len(axes) if shape is None else static(shape[2:])
-        extended = [a.edge != "zero" and a.reads_beyond(n) for a, n in zip(axes, lengths, strict=True)]
-        if any(extended):
-            source = self._extend(source, axes, extended, name)
-        pads = [(0, 0) if x else (a.pad_begin, a.pad_end) for a, x in zip(axes, extended, strict=True)]
+        if piece.conv.view is not None and shape is not None:
+            shape = tuple(shape[i] for i in piece.conv.view)
+        count = len(piece.conv.axes or ())
+        lengths = [None] * count if shape is None else static(shape[2:])
+        if piece.crop:
+            source, conv = self._cropped(source, piece.conv, name)
+            lengths = [None] * count
+        else:
+            conv = piece.conv.without_crop(lengths)
+        axes = conv.axes or ()
+        beyond = [a.edge != "zero" and a.reads_beyond(n) for a, n in zip(axes, lengths, strict=True)]
+        for mode in extensions(axes, lengths):
+            here = [x and a.edge == mode for a, x in zip(axes, beyond, strict=True)]
+            source = self._extend(source, axes, here, mode, name)
+        pads = [(0, 0) if x else (a.pad_begin, a.pad_end) for a, x in zip(axes, beyond, strict=True)]
         attrs = {
             "dilations": [a.dilation for a in axes],
-            "group": piece.conv.group,
+            "group": conv.group,
             "kernel_shape": [a.taps for a in axes],
             "pads": [b for b, _ in pads] + [e for _, e in pads],
             "strides": [a.stride for a in axes],
         }
-        return self._operator("Conv", name, source, piece.conv.kernel(), bias, attrs)
+        return self._operator("Conv", name, source, conv.kernel(), bias, attrs)
+
+    def _cropped(
+        self, source: gs.Tensor, conv: AffineConv, name: str
+    ) -> tuple[gs.Tensor, AffineConv]:
+        """A Slice that takes off what negative pads skip, and the convolution without them."""
+        axes = conv.axes or ()
+        cuts = [(max(-a.pad_begin, 0), max(-a.pad_end, 0)) for a in axes]
+        bounds = [(b, -e if e else 2**63 - 1, i + 2) for i, (b, e) in enumerate(cuts) if b or e]
+        source = self._slice(
+            source, [i for *_, i in bounds], [b for b, *_ in bounds], [e for _, e, _ in bounds], name
+        )
+        rest = tuple(
+            replace(a, offset=a.offset - b, extent=a.extent + b + e)
+            for a, (b, e) in zip(axes, cuts, strict=True)
+        )
+        return source, replace(conv, axes=rest)
 
     def _extend(
-        self, source: gs.Tensor, axes: tuple[Axis, ...], extended: list[bool], name: str
+        self, source: gs.Tensor, axes: tuple[Axis, ...], extended: list[bool], mode: Edge, name: str
     ) -> gs.Tensor:
-        modes = {a.edge for a, x in zip(axes, extended, strict=True) if x}
-        (mode,) = modes
         begins = [a.pad_begin if x else 0 for a, x in zip(axes, extended, strict=True)]
         ends = [a.pad_end if x else 0 for a, x in zip(axes, extended, strict=True)]
         opset = self._facts.opset
@@ -130,15 +231,17 @@ class Emitter:
         for axis, (begin, end) in enumerate(zip(begins, ends, strict=True), start=2):
             parts = [source]
             if begin:
-                parts.insert(0, self._slice(source, axis, -begin, 2**63 - 1, name))
+                parts.insert(0, self._slice(source, [axis], [-begin], [2**63 - 1], name))
             if end:
-                parts.append(self._slice(source, axis, 0, end, name))
+                parts.append(self._slice(source, [axis], [0], [end], name))
             if len(parts) > 1:
                 source = self._node("Concat", parts, name, {"axis": axis})
         return source
 
-    def _slice(self, source: gs.Tensor, axis: int, start: int, end: int, name: str) -> gs.Tensor:
-        bounds = {"starts": [start], "ends": [end], "axes": [axis]}
+    def _slice(
+        self, source: gs.Tensor, axes: list[int], starts: list[int], ends: list[int], name: str
+    ) -> gs.Tensor:
+        bounds = {"starts": starts, "ends": ends, "axes": axes}
         if self._facts.opset < 10:
             return self._node("Slice", [source], name, bounds)
         held = [
@@ -165,13 +268,12 @@ class Emitter:
         return self._operator("ConvTranspose", name, source, weight, bias, attrs)
 
     def _gemm(self, piece: Piece, source: gs.Tensor, bias: Array | None, name: str) -> gs.Node:
-        if bias is None and self._facts.opset < 11:
-            bias = np.zeros(piece.conv.channels[0])
-        return self._operator("Gemm", name, source, piece.conv.kernel(), bias, {"transB": 1})
+        matrix = piece.conv.kernel().reshape(piece.conv.channels[0], -1)
+        return self._operator("Gemm", name, source, matrix, bias, {"transB": 1})
 
     def _matmul(self, piece: Piece, source: gs.Tensor, bias: Array | None, name: str) -> gs.Node:
-        matrix = piece.conv.kernel().reshape(piece.conv.channels)
-        if piece.conv.axes:
+        matrix = piece.conv.kernel().reshape(piece.conv.channels[0], -1)
+        if piece.conv.axes and not piece.flatten:
             weight = self._constant(matrix, name, "weight")
             node = gs.Node("MatMul", name, inputs=[weight, source], outputs=[self._fresh(name)])
         else:
@@ -201,7 +303,7 @@ class Emitter:
             rounded = np.ascontiguousarray(np.asarray(value).astype(self._dtype))
         if not np.all(np.isfinite(rounded.astype(np.float64))):
             raise NotFiniteError(f"the fused {role} does not fit into {self._dtype}")
-        return gs.Constant(self._unique(f"{owner}.fused_{role}"), rounded)
+        return gs.Constant(self._unique(f"{owner}.{role}"), rounded)
 
     def _node(
         self, op: str, inputs: list[gs.Tensor], owner: str, attrs: dict[str, object] | None = None

@@ -14,7 +14,7 @@ import onnx_graphsurgeon as gs
 from onnxac.facts import Facts, Values
 
 # Bytes that a stored constant may add to the file, beyond what its own nodes and leaves took.
-_SLACK = 1024
+_SLACK = 256
 
 
 class Folding:
@@ -30,7 +30,9 @@ class Folding:
     def stores(self, name: str) -> bool:
         """Whether a reader of constant `name` gets an initializer instead."""
         if name not in self._worth:
-            self._worth[name] = self._facts.is_made(name) and self._is_worth(name)
+            self._worth[name] = (
+                self._facts.is_made(name) and name not in self._fixed and self._is_worth(name)
+            )
         return self._worth[name]
 
     def _is_worth(self, name: str) -> bool:

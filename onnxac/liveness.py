@@ -23,5 +23,5 @@ def alive(
         if maker is None or id(maker) in found or is_leaf(name):
             continue
         found.add(id(maker))
-        waiting += [t.name for t in maker.inputs]
+        waiting += [t.name for t in maker.inputs if not isinstance(t, gs.Constant)]
     return [n for n in nodes if id(n) in found]

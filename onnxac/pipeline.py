@@ -15,7 +15,7 @@ import onnxac
 from onnxac import account
 from onnxac.files import Draft, check, external_tensors, read
 from onnxac.model import Model, assemble, from_proto
-from onnxac.plan import Planner
+from onnxac.plan import make_plan
 from onnxac.report import Report
 from onnxac.rewrite import Rewriter
 from onnxac.stats import model_info
@@ -114,7 +114,7 @@ def _fuse(original: Model, path: Path | None, options: Options) -> tuple[ModelPr
     nodes = tuple(original.graph.nodes)
     makers = {t.name: n for n in nodes for t in n.outputs}
     seen = survey(original, freeze=options.freeze_initializers, keep=options.keep)
-    plan = Planner(seen.definitions, seen.costs, seen.pinned, seen.named, seen.facts).make()
+    plan = make_plan(seen.definitions, seen.costs, seen.pinned, seen.named, seen.facts)
     applied = Rewriter(original, seen.facts, seen.folding).apply(plan)
     result = assemble(original, freeze=options.freeze_initializers)
     fusions = account.fusions(nodes, applied)

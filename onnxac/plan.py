@@ -1,18 +1,24 @@
 """The plan: which definitions are substituted into which.
 
     for T in linear tensors, from the outputs to the inputs:
-        if every reader of T can take T's definition in exactly, and that costs no more
-        than T and the readers cost apart: substitute it, and T is gone
+        if every reader of T can take T's definition in exactly, and the policy takes what
+        that costs instead of what T and the readers cost apart: substitute it, and T is gone
     until nothing changes
 
 A reader may also take in a definition that others keep alive, where that makes the reader
-itself cheaper. No weight is read: kernels are `Deferred`. Nothing is changed here.
+itself cheaper. Such a search is greedy, and a win may lie behind a step that costs. So each
+region of connected linear tensors is searched under three policies: careful (no step may
+cost), bold (time may not rise) and total (whatever is exact). In the end only what is
+cheaper than the nodes it replaces is kept, and of the three results the cheapest.
+
+No weight is read: kernels are `Deferred`. Nothing is changed here.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -73,34 +79,109 @@ class Definition:
     version: int = 0
 
 
-class Planner:
-    """Makes one plan from the lowered tensors of a graph.
+Policy = Callable[[Cost, Cost], bool]
+
+_POLICIES: tuple[Policy, ...] = (
+    lambda before, after: after.is_within(before),
+    lambda before, after: after.time <= before.time,
+    lambda before, after: not math.isinf(after.nodes),
+)
+# In a larger region the total collapse is hopeless, and its terms may be many.
+_MAX_TOTAL = 200
+
+
+def make_plan(
+    definitions: dict[str, AffineSum], costs: dict[str, Cost], pinned: dict[str, str],
+    named: frozenset[str], facts: Facts,
+) -> Plan:
+    """The plan for the linear tensors of a graph.
 
     definitions  tensor → its definition, in graph order
+    costs        tensor → cost of the nodes that make it
     pinned       tensor → why it has to stay, for those that something else reads
     named        tensors whose very name is needed: outputs, and what subgraphs read
     """
+    plan = Plan()
+    for tensors in _regions(definitions):
+        region = {t: definitions[t] for t in tensors}
+        searches = []
+        for policy in _POLICIES[: 2 if len(region) > _MAX_TOTAL else 3]:
+            search = Search(region, costs, pinned, named, facts, policy)
+            search.run()
+            searches.append(search.outcome())
+            if len(region) == 1:
+                break
+        best = min(searches, key=lambda o: o.time)
+        plan.changes += best.changes
+        plan.aliases.update(best.aliases)
+        plan.blocked += best.blocked
+    order = {t: i for i, t in enumerate(definitions)}
+    plan.changes.sort(key=lambda c: order[c.redefinitions[0].tensor])
+    return plan
+
+
+def _regions(definitions: dict[str, AffineSum]) -> list[list[str]]:
+    """Linear tensors that read each other, in graph order."""
+    links = Links(definitions)
+    for tensor, definition in definitions.items():
+        for source in definition.sources:
+            if source in definitions:
+                links.join(source, tensor)
+    return links.groups()
+
+
+class Links:
+    """Disjoint sets of tensors, by union-find."""
+
+    def __init__(self, tensors: Iterable[str]) -> None:
+        self._parent = {t: t for t in tensors}
+
+    def root(self, tensor: str) -> str:
+        """The tensor that stands for the set."""
+        while self._parent[tensor] != tensor:
+            self._parent[tensor] = self._parent[self._parent[tensor]]
+            tensor = self._parent[tensor]
+        return tensor
+
+    def join(self, a: str, b: str) -> None:
+        """Make one set of two."""
+        self._parent[self.root(a)] = self.root(b)
+
+    def groups(self) -> list[list[str]]:
+        """The sets, each in the order in which the tensors were given."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for tensor in self._parent:
+            found[self.root(tensor)].append(tensor)
+        return list(found.values())
+
+
+@dataclass
+class Outcome(Plan):
+    """A plan for one region, and the time that the region takes under it."""
+
+    time: float = 0.0
+
+
+class Search:
+    """One search over one region, under one policy."""
 
     def __init__(
-        self, definitions: dict[str, AffineSum], costs: dict[str, Cost], pinned: dict[str, str],
-        named: frozenset[str], facts: Facts,
+        self, region: dict[str, AffineSum], costs: dict[str, Cost], pinned: dict[str, str],
+        named: frozenset[str], facts: Facts, policy: Policy,
     ) -> None:
-        self._named = named
-        self._facts = facts
-        self._pinned = pinned
-        self._live = {t: Definition(s, costs[t]) for t, s in definitions.items()}
-        self._own = dict(costs)
+        self._facts, self._pinned, self._named, self._policy = facts, pinned, named, policy
+        self._own = {t: costs[t] for t in region}
+        self._live = {t: Definition(s, costs[t]) for t, s in region.items()}
         self._readers: dict[str, dict[str, None]] = defaultdict(dict)
-        for tensor, definition in definitions.items():
+        for tensor, definition in region.items():
             for source in definition.sources:
                 self._readers[source][tensor] = None
         self._blocked: dict[str, Obstacle] = {}
         self._tried: dict[str, tuple[int, ...]] = {}
-        # What was put where: removed tensor → readers; for the accounts at the end.
-        self._into: list[tuple[str, str]] = []
+        self._links = Links(region)
 
-    def make(self) -> Plan:
-        """Substitute until nothing changes, then keep what pays."""
+    def run(self) -> None:
+        """Substitute until nothing changes."""
         order = list(reversed(self._live))
         changed = True
         while changed:
@@ -108,19 +189,17 @@ class Planner:
             for tensor in order:
                 if tensor in self._live and self._stale(tensor):
                     changed |= self._consider(tensor)
-        return self._settle()
 
     def _stale(self, tensor: str) -> bool:
-        stamp = (self._live[tensor].version,) + tuple(
-            self._live[r].version for r in self._readers[tensor]
-        )
+        """Whether the tensor or a reader changed since it was last considered."""
+        readers = self._readers[tensor]
+        stamp = (self._live[tensor].version, *(self._live[r].version for r in readers))
         if self._tried.get(tensor) == stamp:
             return False
         self._tried[tensor] = stamp
-        return bool(self._readers[tensor])
+        return bool(readers)
 
     def _consider(self, tensor: str) -> bool:
-        here = self._live[tensor]
         taken: dict[str, Definition] = {}
         refused: Obstacle | None = None
         for reader in self._readers[tensor]:
@@ -129,31 +208,30 @@ class Planner:
                 refused = merged
             else:
                 taken[reader] = merged
-        if refused is None and tensor not in self._pinned:
-            before = total([here.cost, *(self._live[r].cost for r in taken)])
+        if refused is None and tensor in self._pinned:
+            refused = Obstacle("reader", self._pinned[tensor])
+        if refused is None:
+            before = total([self._live[tensor].cost, *(self._live[r].cost for r in taken)])
             after = total([d.cost for d in taken.values()])
-            if after.time <= before.time:
+            if self._policy(before, after):
                 self._commit(tensor, taken, whole=True)
                 return True
             refused = _dearer(before, after)
         cheaper = {
             r: d for r, d in taken.items()
-            if d.cost.time < self._live[r].cost.time and d.cost.nodes <= self._live[r].cost.nodes
+            if d.cost.is_within(self._live[r].cost) and d.cost.time < self._live[r].cost.time
         }
         if cheaper:
             self._commit(tensor, cheaper, whole=False)
             return True
-        if tensor in self._pinned and refused is None:
-            refused = Obstacle("reader", self._pinned[tensor])
-        if refused is not None:
-            self._blocked[tensor] = refused
+        self._blocked[tensor] = refused
         return False
 
     def _substituted(self, reader: str, tensor: str) -> Definition | Obstacle:
         old = self._live[reader]
-        shape = self._facts.shape(tensor)
+        lengths = _lengths(self._facts.shape(tensor), old.sum)
         merged = substitute(
-            old.sum, tensor, self._live[tensor].sum, _lengths(shape, old.sum), self._tolerance(tensor)
+            old.sum, tensor, self._live[tensor].sum, lengths, self._tolerance(tensor)
         )
         if isinstance(merged, Obstacle):
             return merged
@@ -173,53 +251,46 @@ class Planner:
                 self._readers[source][reader] = None
             del self._readers[tensor][reader]
             if whole:
-                self._into.append((tensor, reader))
+                self._links.join(tensor, reader)
         if whole:
             for source in self._live[tensor].sum.sources:
                 self._readers[source].pop(tensor, None)
             del self._live[tensor]
             self._blocked.pop(tensor, None)
 
-    def _settle(self) -> Plan:
-        """Keep the components that are strictly cheaper than they were."""
-        parent = {t: t for t in self._own}
-
-        def root(tensor: str) -> str:
-            while parent[tensor] != tensor:
-                parent[tensor] = parent[parent[tensor]]
-                tensor = parent[tensor]
-            return tensor
-
-        for inner, reader in self._into:
-            parent[root(inner)] = root(reader)
-        members: dict[str, list[str]] = defaultdict(list)
-        for tensor in self._own:
-            members[root(tensor)].append(tensor)
-        plan = Plan(blocked=[Blocked(t, o) for t, o in self._blocked.items()])
+    def outcome(self) -> Outcome:
+        """What of it is cheaper than the nodes it replaces."""
+        found = Outcome(blocked=[Blocked(t, o) for t, o in self._blocked.items()])
         for tensor, definition in self._live.items():
             if tensor not in self._named and _is_alias(definition.sum):
-                plan.aliases[tensor] = definition.sum.sources[0]
-        for component in members.values():
-            changed = [t for t in component 
-                if t in self._live and not self._live[t].original and t not in plan.aliases]
-            if not changed:
-                continue
-            before = total([self._own[t] for t in component])
-            after = total([self._live[t].cost for t in component if t in self._live])
-            if after.nodes < before.nodes or (after.nodes == before.nodes and after.time < before.time * 0.999):
-                plan.changes.append(Change(tuple(
+                found.aliases[tensor] = definition.sum.sources[0]
+        for component in self._links.groups():
+            kept = [t for t in component if t in self._live and t not in found.aliases]
+            changed = [t for t in kept if not self._live[t].original]
+            before = total(self._own[t] for t in component)
+            after = total(self._live[t].cost for t in kept)
+            pays = after.is_within(before) and (
+                after.nodes < before.nodes or after.time < 0.999 * before.time
+            )
+            found.time += after.time if pays else before.time
+            if changed and pays:
+                made = [
                     Redefinition(t, self._live[t].sum, arrange(self._live[t].sum, t, self._facts))
                     for t in changed
-                ), before, after))
-        return plan
+                ]
+                found.changes.append(Change(tuple(made), before, after))
+        return found
 
 
 def _is_alias(definition: AffineSum) -> bool:
+    ((_, conv),) = definition.terms if len(definition.terms) == 1 else ((None, None),)
     return (
-        len(definition.terms) == 1
+        conv is not None
+        and conv.axes is None
+        and conv.unit
+        and not conv.view
+        and not definition.perm
         and definition.bias is None
-        and definition.terms[0][1].unit
-        and definition.terms[0][1].is_pointwise
     )
 
 
@@ -241,12 +312,17 @@ def _lengths(shape: Shape | None, reader: AffineSum) -> list[int | None]:
 
 def node_cost(node: gs.Node, output: str, definition: AffineSum, facts: Facts) -> Cost:
     """Cost of the node as it is in the graph."""
+    made = sum(1 for t in node.outputs if t.name)
     if node.op in ("Conv", "ConvTranspose", "MatMul", "Gemm"):
         return arrange(definition, output, facts).cost
+    if node.op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"):
+        return Cost(nodes=1)
     elements = size(facts.shape(output))
     read = sum(size(facts.shape(s)) for s in definition.sources)
+    weights = sum(size(facts.shape(t.name)) for t in node.inputs if facts.is_constant(t.name))
     macs = 0.0
     if node.op == "AveragePool":
         macs = elements * math.prod(a.taps for a in definition.terms[0][1].axes or ())
-    return Cost(lone=macs, elements=read + elements, nodes=1)
-
+    return Cost(
+        macs=macs, computing=0.01 * macs, elements=read + elements, weights=weights, nodes=1 / made
+    )

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxac.algebra import Obstacle
+from onnxac.algebra.frame import Perm
 from onnxac.arrange import Piece
 from onnxac.emit import Emitted, Emitter, NotFiniteError
 from onnxac.facts import Facts
@@ -46,6 +47,8 @@ class Rewriter:
         self._model, self._facts, self._folding = model, facts, folding
         self._graph = model.graph
         self._nodes = list(model.graph.nodes)
+        self._place = {id(n): i for i, n in enumerate(self._nodes)}
+        self._limit = 0
         self._tensors = {t.name: t for n in self._nodes for t in (*n.inputs, *n.outputs) if t.name}
         self._tensors.update((t.name, t) for t in (*self._graph.inputs, *self._graph.outputs))
         proto = model.proto.graph
@@ -85,7 +88,9 @@ class Rewriter:
         return done
 
     def _emit(self, redefinition: Redefinition) -> Emitted:
-        emitter = Emitter(self._tensors, self._facts, self._unique, self._wish)
+        maker = self._tensors[redefinition.tensor].inputs[0]
+        self._limit = self._place[id(maker)]
+        emitter = Emitter(self._tensors, self._facts, self._unique, self._wish, self._existing)
         return emitter.emit(redefinition)
 
     def _unique(self, wish: str) -> str:
@@ -95,6 +100,14 @@ class Rewriter:
             name = f"{wish}_{count}"
         self._taken.add(name)
         return name
+
+    def _existing(self, tensor: gs.Tensor, perm: Perm) -> gs.Tensor | None:
+        """A Transpose of the tensor that the graph has had from the beginning."""
+        for node in tensor.outputs:
+            if node.op == "Transpose" and tuple(node.attrs.get("perm", ())) == perm and node.outputs:
+                made: gs.Tensor = node.outputs[0]
+                return made if self._place[id(node)] < self._limit else None
+        return None
 
     def _wish(self, piece: Piece) -> str:
         """Name of a new operator: that of the branch with the largest kernel, and that it is fused."""
@@ -138,8 +151,8 @@ class Rewriter:
                 name = tensor.name
                 if not isinstance(tensor, gs.Constant) and self._folding.stores(name):
                     if name not in stored:
-                        held = self._unique(f"{name}.value")
-                        stored[name] = gs.Constant(held, self._folding.value(name))
+                        # All readers change, so the node that made it goes, and leaves its name.
+                        stored[name] = gs.Constant(name, self._folding.value(name))
                     node.inputs[index] = stored[name]
 
     def _forget(self, gone: list[gs.Node]) -> None:

@@ -34,13 +34,12 @@ __all__ = ["app", "main", "run"]
 
 INTERRUPTED, TERMINATED, BUG = 130, 143, 2
 
-HELP = """\
-Collapse the branches of re-parameterizable networks in an exported ONNX model.
-
-ACNet, RepVGG, MobileOne, DBB and their kin train with parallel branches that one
-convolution can stand for. onnxac finds them in the .onnx file, merges them exactly,
-and proves the result against ONNX Runtime before it is written.
-"""
+HELP = (
+    "Collapse the branches of re-parameterizable networks in an exported ONNX model.\n\n"
+    "ACNet, RepVGG, MobileOne, DBB and their kin train with parallel branches that one "
+    "convolution can stand for. onnxac finds them in the .onnx file, merges them exactly, "
+    "and proves the result against ONNX Runtime before it is written."
+)
 
 EPILOG = """\
 [bold]Examples[/]
@@ -69,8 +68,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _flowing(text: str) -> str:
+    """Each paragraph on one line: the terminal breaks lines, not the source."""
+    return "\n\n".join(" ".join(p.split()) for p in text.split("\n\n"))
+
+
 for command in (optimize, verify, diff, check, explain, bench):
-    app.command()(command)
+    app.command(help=_flowing(command.__doc__ or ""))(command)
 
 # What the parser raises for a wrong command line. Typer brings its own click by now, and
 # gives this class no name of its own.

@@ -1,3 +1,57 @@
-"""stub"""
-def bench() -> None:
-    """Stub."""
+"""`onnxac bench`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from onnxac.cli.options import After, Before, Color, Quiet, Shapes, Verbose, shapes_from
+from onnxac.cli.screen import screen_of
+
+
+def bench(
+    context: typer.Context,
+    before: Before,
+    after: After,
+    runs: Annotated[int, typer.Option(min=1, metavar="N", help="Runs of each model.")] = 50,
+    warmup: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Runs before them that don't count.")
+    ] = 5,
+    threads: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Of one run; 0 lets ONNX Runtime choose.")
+    ] = 1,
+    provider: Annotated[
+        str, typer.Option(metavar="NAME", help="Execution provider of ONNX Runtime.")
+    ] = "CPUExecutionProvider",
+    shape: Shapes = None,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+    color: Color = True,
+) -> None:
+    """Time two models side by side in ONNX Runtime.
+
+    They run by turns, with ONNX Runtime's own optimizations on, as deployed. Shown are
+    medians, and the spread of the middle half of the runs.
+
+    [cyan]onnxac bench in.onnx out.onnx --runs 200 --shape input:1,3,224,224[/]
+    """
+    screen = screen_of(context, quiet, verbose, color)
+    shapes = shapes_from(shape)
+    with screen.progress("timing"):
+        from onnxac.bench import compare_latency
+        from onnxac.files import read
+        from onnxac.render.latency import latency
+
+        for path in (before, after):
+            read(path)
+        found = compare_latency(
+            before,
+            after,
+            runs=runs,
+            warmup=warmup,
+            threads=threads,
+            provider=provider,
+            shapes=shapes,
+        )
+    screen.show(*latency(found, str(before), str(after)))

@@ -1,3 +1,111 @@
-"""stub"""
-def diff() -> None:
-    """Stub."""
+"""`onnxac diff`."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import tempfile
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from onnxac.cli.options import After, Before, Color, Quiet, Verbose, flag
+from onnxac.cli.outputs import check_target, write_text
+from onnxac.cli.screen import screen_of
+from onnxac.errors import UsageError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from onnxac.report import ModelInfo, Report
+
+
+def diff(
+    context: typer.Context,
+    before: Before,
+    after: After,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE.html", help="The page; by default a temporary file."
+        ),
+    ] = None,
+    open_page: Annotated[bool, flag("--open", help="Show the page in a browser.")] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="REPORT.json", help="What `optimize --report` wrote: shows each merged kernel."
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+    color: Color = True,
+) -> None:
+    """See what became of a model: one HTML page, and the same as text.
+
+    The page needs no network. With netron installed ([cyan]pip install onnxac\\[netron][/])
+    it shows both graphs side by side, linked with each other.
+
+    [cyan]onnxac diff in.onnx out.onnx --report report.json --open[/]
+    """
+    screen = screen_of(context, quiet, verbose, color)
+    if output is not None:
+        _check_output(output, before, after)
+    with screen.progress("drawing"):
+        from onnxac.diff import render_html, render_text
+        from onnxac.files import read
+
+        models = read(before), read(after)
+        known, infos = _known(report, models, (before, after))
+        page = render_html(
+            *models, known, command=screen.line, before_info=infos[0], after_info=infos[1]
+        )
+        text = render_text(
+            *models, known, command=screen.line, before_info=infos[0], after_info=infos[1]
+        )
+        place = output or _temporary()
+        write_text(place, page)
+    if not quiet:
+        screen.write(text)
+    screen.say(f"The page is {place}" if output is None else f"Wrote {place}")
+    if importlib.util.find_spec("netron") is None:
+        screen.say("Without netron it has no graphs; `pip install onnxac[netron]` adds them")
+    if open_page and not webbrowser.open(place.resolve().as_uri()):
+        screen.say("No browser was found to open it")
+
+
+def _check_output(output: Path, before: Path, after: Path) -> None:
+    check_target(output)
+    for path in (before, after):
+        if output.exists() and path.exists() and os.path.samefile(output, path):
+            raise UsageError(f"{output}: is one of the models; name another file for the page")
+
+
+def _known(
+    report: Path | None, models: tuple[ModelProto, ModelProto], paths: tuple[Path, Path]
+) -> tuple[Report | None, tuple[ModelInfo | None, ModelInfo | None]]:
+    """The report, if one is given, else what both models weigh.
+
+    Raises UsageError where the report is about another model.
+    """
+    if report is None:
+        from onnxac.stats import model_info
+
+        return None, (model_info(models[0], str(paths[0])), model_info(models[1], str(paths[1])))
+    from onnxac.render.document import read_report
+
+    known = read_report(report)
+    if hashlib.sha256(paths[0].read_bytes()).hexdigest() != known.before.sha256:
+        raise UsageError(
+            f"{paths[0]}: not the model that {report} is about, {known.before.path or 'in memory'}"
+        )
+    return known, (None, None)
+
+
+def _temporary() -> Path:
+    handle, name = tempfile.mkstemp(".html", "onnxac-diff-")
+    os.close(handle)
+    return Path(name)

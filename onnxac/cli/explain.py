@@ -1,3 +1,46 @@
-"""stub"""
-def explain() -> None:
-    """Stub."""
+"""`onnxac explain`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onnxac.cli.options import Color, Freeze, Keep, Quiet, Verbose
+from onnxac.cli.screen import screen_of
+
+
+def explain(
+    context: typer.Context,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="The exported model.")],
+    node: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Only what concerns this node, or this tensor's node."),
+    ] = None,
+    keep: Keep = None,
+    freeze_initializers: Freeze = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+    color: Color = True,
+) -> None:
+    """Say what would be merged, what would not, and by which rule; change nothing.
+
+    The place to look when a block did not become one operator.
+
+    [cyan]onnxac explain in.onnx --node /layer1/conv2/Add[/]
+    """
+    screen = screen_of(context, quiet, verbose, color)
+    with screen.progress("looking"):
+        from onnxac.files import read
+        from onnxac.lookup import find_node
+        from onnxac.pipeline import Options, inspect
+        from onnxac.render.explanation import explanation, node_explanation
+
+        options = Options(keep=tuple(keep or ()), freeze_initializers=freeze_initializers)
+        report = inspect(model, options)
+        chosen = None if node is None else find_node(read(model), node, str(model))
+    if chosen is None:
+        screen.show(*explanation(report, screen.details))
+    else:
+        screen.show(*node_explanation(report, chosen))

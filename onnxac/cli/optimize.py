@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onnxac.cli.options import (
+    PROOF,
     Color,
     Freeze,
     Keep,
@@ -19,6 +20,7 @@ from onnxac.cli.options import (
     Timeout,
     Tolerance,
     Verbose,
+    flag,
     shapes_from,
 )
 from onnxac.cli.outputs import STDIO, Extras
@@ -41,20 +43,20 @@ def optimize(
         typer.Argument(metavar="[OUT]", help="Where the result goes; - for standard output."),
     ] = None,
     in_place: Annotated[
-        bool, typer.Option("--in-place", help="Replace IN by the result, in one step.")
+        bool, flag("--in-place", help="Replace IN by the result, in one step.")
     ] = False,
     keep: Keep = None,
     freeze_initializers: Freeze = False,
     fail_if_unfused: Annotated[
         bool,
-        typer.Option(
+        flag(
             "--fail-if-unfused/--no-fail-if-unfused",
             help="Exit with 1 if there was nothing to merge (OUT is written all the same).",
         ),
     ] = False,
     verify: Annotated[
         bool,
-        typer.Option(help="Prove the result before it is written.", rich_help_panel="Proof"),
+        flag("--verify/--no-verify", help="Prove the result before it is written.", panel=PROOF),
     ] = True,
     seeds: Seeds = 3,
     shape: Shapes = None,
@@ -79,7 +81,7 @@ def optimize(
     ] = None,
     bench: Annotated[
         bool,
-        typer.Option(help="Time both models, for the table and the report.", rich_help_panel=FILES),
+        flag("--bench/--no-bench", help="Time both models as well.", panel=FILES),
     ] = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,

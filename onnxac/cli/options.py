@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,30 +12,29 @@ from onnxac.errors import UsageError
 
 LOOKS, PROOF, WHAT = "How it is shown", "Proof", "What is merged"
 
-Quiet = Annotated[
-    bool, typer.Option("-q", "--quiet", help="Print errors only.", rich_help_panel=LOOKS)
-]
+
+def flag(*names: str, help: str, panel: str | None = None, **more: Any) -> Any:
+    """A switch, without the columns that say of each switch that it is a boolean, and off."""
+    return typer.Option(
+        *names, help=help, metavar="", show_default=False, rich_help_panel=panel, **more
+    )
+
+
+Quiet = Annotated[bool, flag("-q", "--quiet", help="Print errors only.", panel=LOOKS)]
 Verbose = Annotated[
     int,
-    typer.Option(
-        "-v",
-        "--verbose",
-        count=True,
-        show_default=False,
-        metavar="",
-        help="Show lists whole; -vv also tracebacks.",
-        rich_help_panel=LOOKS,
-    ),
+    flag("-v", "--verbose", help="Show lists whole; -vv also tracebacks.", panel=LOOKS, count=True),
 ]
 Color = Annotated[
     bool,
-    typer.Option(
-        "--color/--no-color", help="Colours on a terminal; off by NO_COLOR.", rich_help_panel=LOOKS
-    ),
+    flag("--color/--no-color", help="Colours on a terminal; NO_COLOR too is heard.", panel=LOOKS),
 ]
 
 Seeds = Annotated[
-    int, typer.Option(min=1, help="How many random inputs are tried.", rich_help_panel=PROOF)
+    int,
+    typer.Option(
+        min=1, metavar="N", help="How many random inputs are tried.", rich_help_panel=PROOF
+    ),
 ]
 Shapes = Annotated[
     list[str] | None,
@@ -49,15 +48,13 @@ Shapes = Annotated[
 Tolerance = Annotated[
     float | None,
     typer.Option(
-        min=0,
-        metavar="FLOAT",
+        metavar="X",
         help="Largest relative error; by default derived from the model's types.",
         rich_help_panel=PROOF,
     ),
 ]
 Timeout = Annotated[
-    float,
-    typer.Option(min=0, metavar="SECONDS", help="How long it may take.", rich_help_panel=PROOF),
+    float, typer.Option(metavar="SECONDS", help="How long it may take.", rich_help_panel=PROOF)
 ]
 
 Keep = Annotated[
@@ -70,10 +67,10 @@ Keep = Annotated[
 ]
 Freeze = Annotated[
     bool,
-    typer.Option(
+    flag(
         "--freeze-initializers/--no-freeze-initializers",
         help="Take initializers that are also graph inputs as constants.",
-        rich_help_panel=WHAT,
+        panel=WHAT,
     ),
 ]
 
@@ -86,11 +83,11 @@ def shapes_from(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for text in texts or ():
         # Names of inputs may hold colons themselves, as TensorFlow's do: "x:0".
-        name, colon, extents = text.rpartition(":")
+        name, _, extents = text.rpartition(":")
         try:
-            shapes[name] = tuple(int(n) for n in extents.replace("x", ",").split(",") if n)
+            shapes[name] = tuple(int(n) for n in extents.split(",")) if extents else ()
         except ValueError:
             name = ""
-        if not (name and colon):
-            raise UsageError(f"--shape {text}: write the input's name and extents, as x:1,3,224,224")
+        if not name:
+            raise UsageError(f"--shape {text}: write name and extents of an input, x:1,3,224,224")
     return shapes

@@ -31,7 +31,7 @@ POLICY = (
 REPORT_PACKED_OVER = 60_000
 
 STYLES = ("page.css", "cards.css", "panes.css")
-SCRIPTS = ("page.js", "links.js", "panes.js")
+SCRIPTS = ("page.js", "geometry.js", "links.js", "panes.js")
 FRAME_FILES = ("frame.css", "frame.js")
 
 

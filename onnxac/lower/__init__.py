@@ -11,7 +11,7 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 
 from onnxac.algebra import AffineSum, Obstacle
-from onnxac.lower import channels, identities, matmul, movement, pointwise, windowed
+from onnxac.lower import channels, identities, matmul, movement, pointwise, shapes, windowed
 from onnxac.lower.context import Context, Lowered, Rule
 
 RULES: dict[str, Rule] = {
@@ -21,6 +21,7 @@ RULES: dict[str, Rule] = {
     **movement.RULES,
     **channels.RULES,
     **matmul.RULES,
+    **shapes.RULES,
 }
 
 __all__ = ["RULES", "Context", "Lowered", "lower"]

@@ -53,17 +53,6 @@ def _clip(node: gs.Node, output: int, context: Context) -> Lowered:
     return same(node, context) if bounds[0] <= -largest and bounds[1] >= largest else None
 
 
-def _reshaped(node: gs.Node, output: int, context: Context) -> Lowered:
-    """Reshape, Flatten, Expand, …: the identity where the shape stays."""
-    before, after = context.shape(node.inputs[0]), context.shape(node.outputs[0])
-    return same(node, context) if before is not None and before == after else None
-
-
-def _transpose(node: gs.Node, output: int, context: Context) -> Lowered:
-    perm = attribute(node, "perm", None)
-    return same(node, context) if perm and list(perm) == sorted(perm) else None
-
-
 def _single(node: gs.Node, output: int, context: Context) -> Lowered:
     return same(node, context) if len(node.inputs) == 1 else None
 
@@ -75,13 +64,6 @@ RULES: dict[str, Rule] = {
     "LeakyRelu": _leaky_relu,
     "PRelu": _prelu,
     "Clip": _clip,
-    "Reshape": _reshaped,
-    "Flatten": _reshaped,
-    "Squeeze": _reshaped,
-    "Unsqueeze": _reshaped,
-    "Expand": _reshaped,
-    "Tile": _reshaped,
-    "Transpose": _transpose,
     "Max": _single,
     "Min": _single,
 }

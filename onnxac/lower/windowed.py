@@ -1,17 +1,19 @@
-"""Sliding windows with constant weights: Conv, ConvTranspose, AveragePool."""
+"""Windows with constant weights: Conv, ConvTranspose, AveragePool, and means over whole maps."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxac.algebra import AffineConv, AffineSum, Axis, Deferred, Obstacle
 from onnxac.algebra.affine import Mark
+from onnxac.algebra.frame import Perm, inverse, plain
 from onnxac.algebra.kernel import Array
 from onnxac.facts import static
-from onnxac.lower.context import Context, Lowered, Rule, attribute
+from onnxac.lower.context import Context, Lowered, Rule, attribute, shifted
 from onnxac.windows import transposed_axes, window_axes
 
 
@@ -69,6 +71,43 @@ def _average_pool(node: gs.Node, output: int, context: Context) -> Lowered:
     return _affine(node, context, axes, (channels, channels), channels, kernel)
 
 
+def _global_average(node: gs.Node, output: int, context: Context) -> Lowered:
+    shape = context.shape(node.inputs[0])
+    if shape is None or len(shape) < 3:
+        return None
+    return _mean(node, context, 1, None, kept=True)
+
+
+def _reduce_mean(node: gs.Node, output: int, context: Context) -> Lowered:
+    """A mean over all axes but the first and one more: the channels are on that one."""
+    shape = context.shape(node.inputs[0])
+    axes = context.facts.value(node.inputs[1].name) if len(node.inputs) > 1 and context.is_constant(
+        node.inputs[1]
+    ) else node.attrs.get("axes")
+    if shape is None or axes is None or len(shape) < 3:
+        return None
+    rank = len(shape)
+    left = sorted(set(range(rank)) - {int(a) % rank for a in np.asarray(axes).reshape(-1)})
+    if len(left) != 2 or left[0] != 0:
+        return None
+    channel = left[1]
+    order = (0, channel, *(i for i in range(1, rank) if i != channel))
+    return _mean(node, context, channel, plain(order), kept=bool(attribute(node, "keepdims", 1)))
+
+
+def _mean(
+    node: gs.Node, context: Context, channel: int, view: Perm | None, *, kept: bool
+) -> Lowered:
+    shape = context.shape(node.inputs[0])
+    if shape is None or not isinstance(shape[channel], int):
+        return None
+    step = context.step(node)
+    conv = shifted((Axis(),) * (len(shape) - 2), int(str(shape[channel])), step)
+    conv = replace(conv, view=view, mean=True, reshaped=not kept)
+    perm = inverse(view) if kept else None
+    return AffineSum(((node.inputs[0].name, conv),), None, frozenset({step}), perm)
+
+
 def _weight(node: gs.Node, context: Context) -> tuple[int, ...] | Obstacle:
     if len(node.inputs) < 2:
         return Obstacle("attributes", "it has no weight")
@@ -124,4 +163,6 @@ RULES: dict[str, Rule] = {
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "AveragePool": _average_pool,
+    "GlobalAveragePool": _global_average,
+    "ReduceMean": _reduce_mean,
 }

@@ -13,7 +13,8 @@ from onnxac.report import SCHEMA_VERSION, Report
 
 def to_json(report: Report) -> str:
     """The report as `report.schema.json` describes it."""
-    return json.dumps(_finite(report.to_dict()), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    data = _finite(report.to_dict())
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_report(path: Path) -> Report:

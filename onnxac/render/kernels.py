@@ -15,18 +15,16 @@ COLOURS = ("cyan", "magenta", "yellow", "blue", "green", "red")
 LARGEST, MOST_BRANCHES, PICTURES = 7, 6, 3
 FULL, EMPTY = "■ ", "· "
 
-Cells = set[tuple[int, ...]]
+# Rows and columns that a branch has weights in.
+Cells = frozenset[tuple[int, int]]
 
 
 def pictures(fusions: Iterable[Fusion]) -> Iterator[Text]:
     """A picture for each of the most common kinds of merged kernels, with how many there are."""
-    kinds: Counter[tuple[tuple[int, ...], tuple[frozenset[tuple[int, ...]], ...]]] = Counter()
-    for operator in (o for fusion in fusions for o in fusion.operators):
-        if _is_drawable(operator):
-            cells = sorted((_cells(b) for b in operator.branches), key=lambda c: (-len(c), sorted(c)))
-            kinds[operator.taps, tuple(map(frozenset, cells))] += 1
-    for (taps, parts), number in kinds.most_common(PICTURES):
-        yield _picture(taps, parts, number)
+    operators = (o for fusion in fusions for o in fusion.operators)
+    kinds = Counter((_size(o), _parts(o)) for o in operators if _is_drawable(o))
+    for (size, parts), number in kinds.most_common(PICTURES):
+        yield _picture(size, parts, number)
 
 
 def _is_drawable(operator: FusedOperator) -> bool:
@@ -38,35 +36,44 @@ def _is_drawable(operator: FusedOperator) -> bool:
     )
 
 
+def _size(operator: FusedOperator) -> tuple[int, int]:
+    height, width = (1, *operator.taps)[-2:]
+    return height, width
+
+
+def _parts(operator: FusedOperator) -> tuple[Cells, ...]:
+    """The cells of each branch, the largest branch first."""
+    return tuple(sorted(map(_cells, operator.branches), key=lambda c: (-len(c), sorted(c))))
+
+
 def _cells(branch: Branch) -> Cells:
     axes = zip(branch.taps, branch.dilation, branch.origin, strict=True)
-    return set(product(*(range(o, o + t * d, d) for t, d, o in axes)))
+    ranges = [range(0, 1), *(range(o, o + t * d, d) for t, d, o in axes)]
+    return frozenset((y, x) for y, x in product(*ranges[-2:]))
 
 
-def _picture(
-    taps: Sequence[int], parts: Sequence[frozenset[tuple[int, ...]]], number: int
-) -> Text:
-    height, width = (1, *taps)[-2:]
-    whole = frozenset[tuple[int, ...]]().union(*parts)
+def _picture(size: tuple[int, int], parts: Sequence[Cells], number: int) -> Text:
+    height, width = size
+    whole = Cells().union(*parts)
     lines = []
     for y in range(height):
-        signs = ("+", "=") if y == height // 2 else (" ", " ")
+        middle = y == height // 2
         line = Text("  ")
         for i, part in enumerate(parts):
-            line.append(f"{signs[0]} " if i else "")
-            _row(line, part, y, width, len(taps), COLOURS[i % len(COLOURS)])
-        line.append(f"{signs[1]} ")
-        _row(line, whole, y, width, len(taps), "bold")
-        if number > 1 and y == height // 2:
+            if i:
+                line.append("+ " if middle else "  ")
+            line.append_text(_row(part, y, width, COLOURS[i % len(COLOURS)]))
+        line.append("= " if middle else "  ").append_text(_row(whole, y, width, "bold"))
+        if number > 1 and middle:
             line.append(f" {number} times", "dim")
+        line.rstrip()
         lines.append(line)
     return Text("\n").join(lines)
 
 
-def _row(
-    line: Text, part: frozenset[tuple[int, ...]], y: int, width: int, rank: int, style: str
-) -> None:
+def _row(part: Cells, y: int, width: int, style: str) -> Text:
+    row = Text()
     for x in range(width):
-        full = ((y, x) if rank == 2 else (x,)) in part
-        line.append(FULL if full else EMPTY, style if full else "dim")
-    line.append(" ")
+        full = (y, x) in part
+        row.append(FULL if full else EMPTY, style if full else "dim")
+    return row.append(" ")

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from onnxac.diff import numbers
 from onnxac.render.kernels import pictures
-from onnxac.render.words import branches, geometry, kernel, node_name, one_line, title
+from onnxac.render.words import branches, channels, kernel, node_name, pads, title
 from onnxac.report import FusedOperator, Fusion, Report
 
 FUSIONS_SHOWN = 20
@@ -38,32 +38,32 @@ def merged(report: Report, details: bool, verb: str = "Merged") -> Iterator[Rend
 
 
 def _table(fusions: Sequence[Fusion], details: bool) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, justify="right")
-    table.add_column(overflow="fold")
-    table.add_column(overflow="fold")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("  nodes", justify="right", no_wrap=True)
+    table.add_column("became", overflow="fold")
+    table.add_column("from", overflow="fold")
+    table.add_column("kernel", style="bold")
+    for heading in ("channels", "pads", "group"):
+        table.add_column(heading, justify="right", style="dim", no_wrap=True)
     for fusion in fusions:
-        count = Text.assemble(
-            f"  {len(fusion.removed)} → ", (str(len(fusion.added)), "bold green")
-        )
-        rows = [(title(fusion), Text("gone: it computed nothing", "dim"))]
-        if fusion.operators:
-            rows = [(node_name(o.node), _operator(o)) for o in fusion.operators]
-        for name, what in rows:
-            table.add_row(count, name, what)
+        count = Text(f"  {len(fusion.removed)} → {len(fusion.added)}")
+        for operator in fusion.operators:
+            table.add_row(count, *_cells(operator))
             count = Text()
+        if not fusion.operators:
+            table.add_row(count, title(fusion), "an identity")
         if details:
-            table.add_row("", Text(_names(fusion), "dim"), "")
+            names = ", ".join(node_name(n) for n in fusion.removed)
+            table.add_row("", Text(names, "dim"))
     return table
 
 
-def _operator(operator: FusedOperator) -> Text:
-    return Text.assemble(
-        f"{branches(operator)} = ",
-        (kernel(operator), "bold"),
-        (f", {geometry(operator)}", "dim"),
+def _cells(operator: FusedOperator) -> tuple[str, ...]:
+    return (
+        node_name(operator.node, 44),
+        branches(operator),
+        kernel(operator),
+        channels(operator),
+        pads(operator),
+        str(operator.group),
     )
-
-
-def _names(fusion: Fusion) -> str:
-    return ", ".join(f"{node_name(n)} ({one_line(n.op, 30)})" for n in fusion.removed)

@@ -20,7 +20,7 @@ def sentence(verification: Verification) -> str:
     runs = numbers.plural(verification.runs, "run")
     if all(o.max_abs == 0 for o in verification.outputs):
         return f"equal to the bit {which}, {runs}"
-    off, allowed = numbers.magnitude(worst.relative), numbers.plain(worst.tolerance)
+    off, allowed = numbers.magnitude(worst.relative), allowance(worst.tolerance)
     verb = "equal within" if verification.passed else "different by"
     return f"{verb} {off} {which} (tolerance {allowed}), {runs}"
 
@@ -33,10 +33,15 @@ def proof(verification: Verification, details: bool) -> list[Text]:
     if details:
         lines.append(Text(f"  {one_line(verification.runtime)}", "dim"))
         for output in verification.outputs:
-            off, allowed = numbers.magnitude(output.relative), numbers.plain(output.tolerance)
+            off, allowed = numbers.magnitude(output.relative), allowance(output.tolerance)
             name = one_line(output.name, 60)
             lines.append(Text(f"  output {name}: {off} of its largest, {allowed} allowed"))
         for shapes in verification.shapes:
             sizes = ", ".join(f"{one_line(n, 40)} {list(s)}" for n, s in shapes.items())
             lines.append(Text(f"  at {sizes}", "dim"))
     return lines
+
+
+def allowance(tolerance: float) -> str:
+    """A tolerance to two digits: 9.5e-7."""
+    return f"{tolerance:.2g}".replace("e-0", "e-")

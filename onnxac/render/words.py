@@ -42,34 +42,35 @@ def branch(which: Branch) -> str:
         return extent(which.taps)
     if _POOLED in ops:
         return f"{extent(which.taps)} mean"
-    # The sum at its end is no part of what the branch computes.
-    own = dict.fromkeys(_SHORT.get(op, op) for op in ops if op not in ("Add", "Sum", "Identity"))
-    return "·".join(own) or "identity"
+    return steps(which)
+
+
+def steps(which: Branch) -> str:
+    """The operators along a branch: Conv·BN. The sum at its end is no part of it."""
+    ops = (n.op for n in which.nodes if n.op not in ("Add", "Sum", "Identity"))
+    return "·".join(dict.fromkeys(_SHORT.get(op, one_line(op, 20)) for op in ops)) or "identity"
 
 
 def branches(operator: FusedOperator) -> str:
-    """All branches of an operator as a sum: 3×3 + 2 · 1×1 + BN."""
+    """All branches of an operator as a sum, 3×3 + 2 · 1×1 + BN; of a lone one its nodes."""
+    if len(operator.branches) == 1:
+        return steps(operator.branches[0])
     counts = Counter(branch(b) for b in operator.branches)
     return " + ".join(name if n == 1 else f"{n} · {name}" for name, n in counts.items())
 
 
 def kernel(operator: FusedOperator) -> str:
-    """The operator that came out: Conv 3×3."""
-    return f"{one_line(operator.node.op, 30)} {extent(operator.taps)}"
-
-
-def geometry(operator: FusedOperator) -> str:
-    """The rest of it: channels, padding, groups, and strides and dilations that are not 1."""
-    parts = [
-        f"{operator.in_channels} → {operator.out_channels} channels",
-        f"pads {pads(operator)}",
-        f"group {operator.group}",
-    ]
-    if any(s != 1 for s in operator.stride):
-        parts.append(f"stride {extent(operator.stride)}")
-    if any(d != 1 for d in operator.dilation):
-        parts.append(f"dilation {extent(operator.dilation)}")
+    """The operator that came out, with what is not as usual: Conv 3×3, stride 2."""
+    parts = [f"{one_line(operator.node.op, 30)} {extent(operator.taps)}"]
+    for name, values in (("stride", operator.stride), ("dilation", operator.dilation)):
+        if any(v != 1 for v in values):
+            parts.append(f"{name} {values[0] if len(set(values)) == 1 else extent(values)}")
     return ", ".join(parts)
+
+
+def channels(operator: FusedOperator) -> str:
+    """3 → 64."""
+    return f"{operator.in_channels} → {operator.out_channels}"
 
 
 def pads(operator: FusedOperator) -> str:

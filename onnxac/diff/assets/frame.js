@@ -72,7 +72,9 @@ class Pane {
     this.quiet = 0;
     this.adopt();
     need(this.adopted, "open model");
-    new MutationObserver(() => this.adopt()).observe(this.container, { childList: true, subtree: true });
+    const nodes = (this.view.activeTarget || this.view.activeGraph).nodes;
+    if (nodes.length > 0 && this.nodes.size === 0) need(undefined, "nodes with named outputs");
+    for (const key of ["_target", "_graph"]) this.watch(key);
   }
 
   get graph() { return this.view.target || this.view._target || this.view._graph; }
@@ -89,7 +91,19 @@ class Pane {
     try { return action(); } finally { this.quiet--; }
   }
 
-  // Netron makes a new graph when its options change: find the nodes and paint them again.
+  // Netron makes a new graph when its options change, and keeps it under one of these keys.
+  watch(key) {
+    if (!Object.hasOwn(this.view, key)) return;
+    let value = this.view[key];
+    Object.defineProperty(this.view, key, {
+      get: () => value,
+      set: (next) => {
+        value = next;
+        setTimeout(() => this.adopt());
+      },
+    });
+  }
+
   adopt() {
     const graph = this.graph;
     const root = this.view.activeTarget || this.view.activeGraph;
@@ -113,7 +127,6 @@ class Pane {
         if (i !== undefined && this.drawn(node)) this.nodes.set(i, node);
       }
     }
-    if (this.nodes.size === 0) need(undefined, "nodes with named outputs");
     this.indices = new Map([...this.nodes].map(([i, node]) => [node, i]));
   }
 

@@ -1,0 +1,87 @@
+"""What `check` asks of a model: that nothing is left to merge, and that it keeps a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxac.errors import OnnxacError
+from onnxac.pipeline import Options, inspect
+from onnxac.report import GraphStats, Report
+
+UNFUSED, OVER_BUDGET, UNREADABLE = "unfused", "over-budget", "unreadable"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that a model may have of each; None is any number."""
+
+    nodes: int | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    bytes: int | None = None
+
+    def exceeded(self, stats: GraphStats) -> Iterator[str]:
+        """A sentence for each limit that is not kept."""
+        for name, value, limit in (
+            ("nodes", stats.nodes, self.nodes),
+            ("parameters", stats.parameters, self.parameters),
+            ("multiply-adds", stats.macs, self.macs),
+            ("bytes", stats.bytes, self.bytes),
+        ):
+            if limit is not None and value is None:
+                yield f"its {name} are not known for want of a shape, {limit:,} are allowed"
+            elif limit is not None and value is not None and value > limit:
+                yield f"{value:,} {name} where {limit:,} are allowed"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a model: its kind, and a sentence."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of one model. `report` is None where it could not be read."""
+
+    path: str
+    report: Report | None
+    problems: tuple[Problem, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 clean, 1 there is something to merge or a budget not kept, 2 unreadable."""
+        return 2 if self.report is None else int(bool(self.problems))
+
+
+def examine(path: Path, options: Options, budget: Budget) -> Finding:
+    """Look at one model. A model that can't be used is a finding, too, not an exception."""
+    try:
+        report = inspect(path, options)
+    except OnnxacError as error:
+        # The message begins with the path, which a finding has already.
+        message = str(error).removeprefix(f"{path}: ")
+        return Finding(str(path), None, (Problem(UNREADABLE, message),))
+    problems = [Problem(OVER_BUDGET, s) for s in budget.exceeded(report.before.stats)]
+    if report.fusions:
+        problems.insert(0, Problem(UNFUSED, _unfused(report)))
+    return Finding(str(path), report, tuple(problems))
+
+
+def _unfused(report: Report) -> str:
+    before, after = report.before.stats, report.after.stats
+    number = len(report.fusions)
+    blocks = "1 block" if number == 1 else f"{number:,} blocks"
+    saves = [f"nodes {before.nodes:,} → {after.nodes:,}"]
+    pairs = (
+        ("multiply-adds", before.macs, after.macs),
+        ("bytes", before.bytes, after.bytes),
+    )
+    for name, old, new in pairs:
+        if old and new is not None and old != new:
+            saves.append(f"{name} {old:,} → {new:,} ({100 * (new - old) / old:+.0f} %)")
+    return f"{blocks} can be merged: {', '.join(saves)}"

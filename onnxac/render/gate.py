@@ -1,0 +1,154 @@
+"""What `check` found, in the formats that pipelines read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+from onnxac.gate import OVER_BUDGET, UNFUSED, UNREADABLE, Finding
+from onnxac.render.words import one_line
+
+HINTS = {
+    UNFUSED: "`onnxac optimize IN OUT` merges, `onnxac explain` shows what",
+    OVER_BUDGET: "raise the --max-... limit, or shrink the model",
+    UNREADABLE: "see whether the file is whole",
+}
+_TITLES = {
+    UNFUSED: "Model can be merged",
+    OVER_BUDGET: "Model over budget",
+    UNREADABLE: "Model unreadable",
+}
+# GitLab's scale is info, minor, major, critical, blocker.
+_SEVERITIES = {UNFUSED: "minor", OVER_BUDGET: "major", UNREADABLE: "critical"}
+
+
+def to_text(findings: Sequence[Finding]) -> str:
+    """A line per model, and one for all of them."""
+    lines = []
+    for finding in findings:
+        path = one_line(finding.path)
+        mark = ("✓", "✗", "!")[finding.exit_code]
+        if not finding.problems and finding.report is not None:
+            lines.append(f"{mark} {path}: clean, {finding.report.before.stats.nodes:,} nodes")
+        lines += [f"{mark} {path}: {one_line(p.message)}" for p in finding.problems]
+    kinds = Counter(p.kind for f in findings for p in f.problems)
+    if len(findings) > 1:
+        clean = sum(not f.problems for f in findings)
+        lines.append(f"{len(findings):,} models: {clean:,} clean" + "".join(
+            f", {number:,} {kind}" for kind, number in kinds.items()
+        ))
+    lines += [HINTS[kind] for kind in (UNFUSED,) if kind in kinds]
+    return "\n".join(lines) + "\n"
+
+
+def to_json(findings: Sequence[Finding]) -> str:
+    """All there is, the report of each model included."""
+    models = [
+        {
+            "path": f.path,
+            "exit_code": f.exit_code,
+            "problems": [{"kind": p.kind, "message": p.message} for p in f.problems],
+            "report": None if f.report is None else f.report.to_dict(),
+        }
+        for f in findings
+    ]
+    return json.dumps({"models": models}, indent=2, ensure_ascii=False) + "\n"
+
+
+def to_github(findings: Sequence[Finding]) -> str:
+    """One annotation per model with a problem: GitHub shows about ten of them."""
+    lines = []
+    for finding in findings:
+        if finding.problems:
+            message = "; ".join(p.message for p in finding.problems)
+            title = f"onnxac: {_TITLES[finding.problems[0].kind]}"
+            place = f"title={_property(title)},file={_property(_relative(finding.path))}"
+            lines.append(f"::error {place}::{_data(f'{finding.path}: {message}')}\n")
+    return "".join(lines)
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _relative(path: str) -> str:
+    """Annotations and reports name files as the repository does, from its root."""
+    root = os.environ.get("GITHUB_WORKSPACE") or os.environ.get("CI_PROJECT_DIR") or os.getcwd()
+    try:
+        return Path(path).resolve().relative_to(Path(root).resolve()).as_posix()
+    except ValueError:
+        return path
+
+
+def to_gitlab(findings: Sequence[Finding]) -> str:
+    """A code quality report."""
+    return json.dumps(
+        [
+            {
+                "description": f"{_TITLES[problem.kind]}: {problem.message}",
+                "check_name": f"onnxac/{problem.kind}",
+                "fingerprint": _fingerprint(_relative(finding.path), problem.kind, number),
+                "severity": _SEVERITIES[problem.kind],
+                "location": {"path": _relative(finding.path), "lines": {"begin": 1}},
+            }
+            for finding in findings
+            for number, problem in enumerate(finding.problems)
+        ],
+        indent=2,
+        ensure_ascii=False,
+    ) + "\n"
+
+
+def _fingerprint(*parts: object) -> str:
+    # The same problem has the same one in each pipeline, whatever the numbers in its sentence.
+    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
+
+
+def to_junit(findings: Sequence[Finding]) -> str:
+    """A JUnit report, one test case per model."""
+    suite = ElementTree.Element(
+        "testsuite",
+        name="onnxac check",
+        tests=str(len(findings)),
+        failures=str(sum(f.exit_code == 1 for f in findings)),
+        errors=str(sum(f.exit_code == 2 for f in findings)),
+        skipped="0",
+    )
+    for finding in findings:
+        case = ElementTree.SubElement(
+            suite, "testcase", classname="onnxac.check", name=_xml(finding.path)
+        )
+        if finding.problems:
+            what = "error" if finding.report is None else "failure"
+            text = _xml("; ".join(p.message for p in finding.problems))
+            kind = finding.problems[0].kind
+            ElementTree.SubElement(case, what, type=kind, message=text).text = text
+    root = ElementTree.Element("testsuites", name="onnxac")
+    root.append(suite)
+    ElementTree.indent(root)
+    body: str = ElementTree.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{body}\n'
+
+
+def _xml(text: str) -> str:
+    """Without the characters that XML can't hold, however they are escaped."""
+    return one_line(text).replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd")
+
+
+FORMATS: Mapping[str, Callable[[Sequence[Finding]], str]] = {
+    "text": to_text,
+    "json": to_json,
+    "github": to_github,
+    "gitlab": to_gitlab,
+    "junit": to_junit,
+}
+

@@ -1,0 +1,38 @@
+"""The rules by which candidates are left alone: what each is about, and what one can do."""
+
+from __future__ import annotations
+
+RULES = {
+    "attributes": "An attribute or a shape is not what the operator's definition says.",
+    "auto_pad": "SAME padding at a stride depends on the input's size; export a fixed size, "
+    "or explicit pads.",
+    "average": "A mean that leaves padding out divides by fewer elements at the border than "
+    "inside; count_include_pad=1, or no padding, makes it a convolution.",
+    "border": "A window that reads padding around a sum sees zeros there, not the bias that a "
+    "merged kernel would spread. Pad before the first operator, as re-parameterizable blocks do.",
+    "broadcast": "Only constants per channel can be moved into a kernel.",
+    "ceil_mode": "With ceil_mode the last window lies partly outside; use an explicit pad.",
+    "constant": "Only constants can be merged. An initializer that is a graph input as well may "
+    "be overridden: --freeze-initializers takes it as a constant.",
+    "cost": "Merging is possible, but the merged model would run longer.",
+    "custom": "Operators outside of the ONNX standard are not understood.",
+    "dynamic": "It depends on a size that is left open; export that size as fixed.",
+    "geometry": "Branches merge when strides, output sizes and padding modes are the same.",
+    "keep": "Left alone because --keep says so.",
+    "layout": "Channels have to stay on one axis from end to end.",
+    "operator": "ONNX has no operator that computes the merged form.",
+    "opset": "The operator set is too old; export at a newer one.",
+    "output_shape": "Its padding depends on another size; export explicit pads.",
+    "reader": "Something else reads this tensor, so it has to stay. Whatever reads it can still "
+    "be merged with the rest.",
+    "shape": "A size is not known; export with shapes, or run shape inference first.",
+    "spread": "A transposed convolution with a stride leaves holes that a kernel can't cross.",
+    "training": "Exported in training mode: statistics are of the batch, not constants. Call "
+    "model.eval() before the export.",
+    "values": "A weight holds what can't be computed with, such as a division by zero.",
+}
+
+
+def advice(rule: str) -> str:
+    """What a rule is about; empty for one that is not listed."""
+    return RULES.get(rule, "")
