@@ -60,7 +60,7 @@ def check(
     with screen.progress("looking"):
         from onnxac.gate import Budget, examine
         from onnxac.pipeline import Options
-        from onnxac.render.gate import FORMATS, to_text
+        from onnxac.render.gate import FORMATS, marked, to_text
 
         options = Options(keep=tuple(keep or ()), freeze_initializers=freeze_initializers)
         budget = Budget(max_nodes, max_parameters, max_macs, max_bytes)
@@ -68,9 +68,11 @@ def check(
         for path in models:
             screen.step(f"looking at {path}")
             findings.append(examine(path, options, budget))
-    if format is not Format.TEXT:
-        # Results go to files there; whoever reads the log wants to see them as well.
-        screen.say(to_text(findings).rstrip())
-    if format is not Format.TEXT or not quiet:
+    told = marked(to_text(findings))
+    if format is Format.TEXT:
+        screen.show(told)
+    else:
+        # The result goes to a file, as a rule; whoever reads the log wants to see it as well.
+        screen.say(told)
         screen.write(FORMATS[format.value](findings))
     raise typer.Exit(max(f.exit_code for f in findings))

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
+from rich.text import Text
+
 from onnxac.gate import OVER_BUDGET, UNFUSED, UNREADABLE, Finding
 from onnxac.render.words import one_line
 
@@ -142,6 +144,14 @@ def to_junit(findings: Sequence[Finding]) -> str:
 def _xml(text: str) -> str:
     """Without the characters that XML can't hold, however they are escaped."""
     return one_line(text).replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd")
+
+
+def marked(text: str) -> Text:
+    """The text form with its marks in colour."""
+    told = Text(text.rstrip("\n"))
+    for mark, style in (("✓", "bold green"), ("✗", "bold red"), ("!", "bold yellow")):
+        told.highlight_regex(rf"(?m)^{mark}", style)
+    return told
 
 
 FORMATS: Mapping[str, Callable[[Sequence[Finding]], str]] = {

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from onnxac.diff import numbers
-from onnxac.render.words import one_line
+from onnxac.render.words import milliseconds, one_line
 from onnxac.report import Latency
 
 BAR = 30
@@ -28,7 +28,7 @@ def latency(found: Latency, before: str, after: str) -> Iterator[RenderableType]
         (after, found.after_ms, found.after_spread_ms, "green"),
     ):
         bar = Text("━" * max(1, round(BAR * median / longest)), style)
-        table.add_row(one_line(path, 50), _ms(median), _ms(spread), bar)
+        table.add_row(one_line(path, 50), milliseconds(median), milliseconds(spread), bar)
     yield table
     yield Text()
     threads = numbers.plural(found.threads, "thread") if found.threads else "threads as it likes"
@@ -46,7 +46,3 @@ def verdict(found: Latency) -> str:
     if found.ratio >= 1:
         return f"{found.ratio:.2f}× as fast."
     return f"{1 / found.ratio:.2f}× as slow."
-
-
-def _ms(value: float) -> str:
-    return f"{value:.3g} ms" if value < 1000 else f"{value:,.0f} ms"

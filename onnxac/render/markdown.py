@@ -10,7 +10,16 @@ from onnxac.diff import numbers
 from onnxac.render.proof import sentence
 from onnxac.render.refused import grouped
 from onnxac.render.totals import changed_operators, macs_label
-from onnxac.render.words import branches, channels, kernel, node_name, one_line, pads, title
+from onnxac.render.words import (
+    branches,
+    channels,
+    kernel,
+    milliseconds,
+    node_name,
+    one_line,
+    pads,
+    title,
+)
 from onnxac.report import Fusion, Report
 
 FUSIONS_SHOWN, GROUPS_SHOWN = 100, 20
@@ -64,9 +73,8 @@ def _totals(report: Report) -> Iterator[str]:
     if before.macs is not None and after.macs is not None:
         yield _row(f"**{macs_label(before)}**", before.macs, after.macs, numbers.short)
     if report.latency is not None:
-        old_ms, new_ms = report.latency.before_ms, report.latency.after_ms
-        ratio = f"{report.latency.ratio:.2f}× as fast"
-        yield f"| **Latency** | {old_ms:.3g} ms | {new_ms:.3g} ms | {ratio} |"
+        old, new = (milliseconds(ms) for ms in (report.latency.before_ms, report.latency.after_ms))
+        yield f"| **Latency** | {old} | {new} | {report.latency.ratio:.2f}× as fast |"
     yield ""
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from onnxac.diff import numbers
-from onnxac.render.words import one_line
+from onnxac.render.words import milliseconds, one_line
 from onnxac.report import GraphStats, Latency, Report
 
 
@@ -56,8 +56,8 @@ def latency_row(table: Table, latency: Latency) -> None:
     style = _style(latency.before_ms, latency.after_ms)
     table.add_row(
         "Latency",
-        f"{latency.before_ms:.3g} ms",
-        Text(f"{latency.after_ms:.3g} ms", "bold"),
+        milliseconds(latency.before_ms),
+        Text(milliseconds(latency.after_ms), "bold"),
         Text(f"{latency.ratio:.2f}× as fast", style),
     )
 

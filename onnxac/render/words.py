@@ -80,6 +80,13 @@ def pads(operator: FusedOperator) -> str:
     return ",".join(map(str, operator.pads))
 
 
+def milliseconds(value: float) -> str:
+    """A latency to three digits: 42.1 µs, 3.07 ms, 1,250 ms."""
+    if value < 1:
+        return f"{1000 * value:.3g} µs"
+    return f"{value:.3g} ms" if value < 1000 else f"{value:,.0f} ms"
+
+
 def title(fusion: Fusion) -> str:
     """What a fusion is known by: the node it became, or its output where nothing is left."""
     return node_name(fusion.added[-1]) if fusion.added else one_line(fusion.output, 60)
