@@ -1,7 +1,7 @@
 """What happened, as data: everything the command prints, and the diff draws.
 
 The dataclasses here are the one description of a run. `to_dict` and `from_dict`
-are the JSON form (`schema.json` describes it, `SCHEMA_VERSION` numbers it); text,
+are the JSON form (`report.schema.json` describes it, `SCHEMA_VERSION` numbers it); text,
 Markdown and HTML are renderings of the same object and live elsewhere.
 
 All shapes are in ONNX order. A kernel is given by its spatial taps only; the

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
-from typing import Any
 
 from onnxac.errors import UsageError
 from onnxac.report import SCHEMA_VERSION, Report
@@ -13,8 +11,7 @@ from onnxac.report import SCHEMA_VERSION, Report
 
 def to_json(report: Report) -> str:
     """The report as `report.schema.json` describes it."""
-    data = _finite(report.to_dict())
-    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_report(path: Path) -> Report:
@@ -39,14 +36,3 @@ def read_report(path: Path) -> Report:
         return Report.from_dict(data)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UsageError(f"{path}: not a report of onnxac: {error}") from error
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity and no NaN; the largest number stands for what is too large."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else math.copysign(1.7976931348623157e308, value)
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_finite(v) for v in value]
-    return value

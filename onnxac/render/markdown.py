@@ -73,8 +73,10 @@ def _totals(report: Report) -> Iterator[str]:
     if before.macs is not None and after.macs is not None:
         yield _row(f"**{macs_label(before)}**", before.macs, after.macs, numbers.short)
     if report.latency is not None:
-        old, new = (milliseconds(ms) for ms in (report.latency.before_ms, report.latency.after_ms))
-        yield f"| **Latency** | {old} | {new} | {report.latency.ratio:.2f}× as fast |"
+        yield (
+            f"| **Latency** | {milliseconds(report.latency.before_ms)} "
+            f"| {milliseconds(report.latency.after_ms)} | {report.latency.ratio:.2f}× as fast |"
+        )
     yield ""
 
 

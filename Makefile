@@ -1,0 +1,110 @@
+# Each target sets up what it needs by itself, in .venv, given Python 3.10 or newer, make and
+# a package index:
+#
+#     make demo      a real ACNet collapses to one Conv, proven and drawn, in build/demo
+#     make test      the tests; PYTEST="-k cli" passes options on
+#     make lint      ruff
+#     make type      mypy, strict
+#     make bench     time and memory of onnxac itself
+#     make package   wheel and sdist, checked, installed and run in a fresh environment
+#     make schema    write onnxac/report.schema.json anew from the dataclasses
+#     make clean     remove everything that was made
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# The first that is there, is new enough, and can make an environment. A version manager's
+# stand-in for a version that is not selected is there, and fails.
+CANDIDATES := python3.12 python3.13 python3.11 python3.10 python3
+USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))
+PYTHON ?= $(shell for p in $(CANDIDATES); do \
+	"$$p" -c '$(USABLE)' 2>/dev/null && echo "$$p" && break; done)
+
+PYTEST ?=
+WORKERS ?= 2
+
+.PHONY: help
+help:
+	@sed -n '/^# Each/,/^$$/s/^# \{0,1\}//p' Makefile
+
+# An environment, and one stamp for each group of packages in it.
+
+$(VENV)/made: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.10 or newer with venv is needed" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade "pip>=25.1"
+	$(PIP) install --editable ".[netron]"
+	@touch $@
+
+$(VENV)/group-%: $(VENV)/made
+	$(PIP) install --group $*
+	@touch $@
+
+# Tools that test the files of pipelines are not to be had everywhere; without them these
+# tests are skipped, and say so.
+$(VENV)/group-integration: $(VENV)/made
+	-$(PIP) install --group integration
+	@touch $@
+
+.PHONY: venv
+venv: $(VENV)/group-dev
+
+# What people want to see first.
+
+DEMO := build/demo
+DEMO_MODEL := models/corpus/acnet_seed.B.train.onnx
+
+.PHONY: demo
+demo: $(VENV)/made
+	@mkdir -p $(DEMO)
+	@cp $(DEMO_MODEL) $(DEMO)/acnet.onnx
+	$(BIN)/onnxac optimize $(DEMO)/acnet.onnx $(DEMO)/acnet.fused.onnx \
+		--report $(DEMO)/report.json --diff $(DEMO)/diff.html
+	$(BIN)/onnxac verify $(DEMO)/acnet.onnx $(DEMO)/acnet.fused.onnx
+	$(BIN)/onnxac check $(DEMO)/acnet.fused.onnx --max-nodes 1
+	@echo "Open $(DEMO)/diff.html to see it."
+
+# Checks.
+
+.PHONY: test
+test: $(VENV)/group-test $(VENV)/group-browser $(VENV)/group-integration
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -rs $(PYTEST)
+
+.PHONY: lint
+lint: $(VENV)/group-lint
+	$(BIN)/ruff check .
+
+.PHONY: type
+type: $(VENV)/group-lint
+	$(BIN)/mypy
+
+.PHONY: bench
+bench: $(VENV)/made
+	-$(PIP) install --group compare
+	$(BIN)/python tests/speed.py
+
+.PHONY: schema
+schema: $(VENV)/made
+	$(BIN)/python -m onnxac.schema > build.schema.json
+	mv build.schema.json onnxac/report.schema.json
+
+# The package, as others get it.
+
+.PHONY: package
+package: $(VENV)/group-package
+	rm -rf dist build/package
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m venv build/package
+	build/package/bin/python -m pip --disable-pip-version-check --quiet install dist/*.whl
+	cd build && package/bin/onnxac --version
+	cd build && package/bin/onnxac optimize ../$(DEMO_MODEL) package/fused.onnx
+	cd build && package/bin/python -m onnxac check package/fused.onnx
+
+.PHONY: clean
+clean:
+	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
