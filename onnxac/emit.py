@@ -48,9 +48,13 @@ class Emitter:
         self._tensors, self._facts, self._unique, self._names = tensors, facts, unique, names
         self._transposed = transposed
 
-    def emit(self, change: Redefinition) -> Emitted:
-        """Nodes that compute the tensor. Raises NotFiniteError where a weight overflows."""
+    def emit(self, change: Redefinition, closing: str) -> Emitted:
+        """Nodes that compute the tensor; a last one that is no operator gets the name `closing`.
+
+        Raises NotFiniteError where a weight overflows.
+        """
         self._out = Emitted([], [])
+        self._closing = closing
         self._dtype = onnx.helper.tensor_dtype_to_np_dtype(self._facts.dtype(change.tensor) or 1)
         self._shape = framed(self._facts.shape(change.tensor), change.definition.perm)
         self._turned: dict[tuple[str, Perm], gs.Tensor] = {}
@@ -94,7 +98,10 @@ class Emitter:
     def _finish(self, total: gs.Tensor, wanted: gs.Tensor) -> None:
         """Let the last node write the tensor itself."""
         if self._out.nodes and total in self._out.nodes[-1].outputs:
-            self._out.nodes[-1].outputs = [wanted]
+            last = self._out.nodes[-1]
+            last.outputs = [wanted]
+            if not any(last is n for n, _ in self._out.operators):
+                last.name = self._closing
         else:
             name = self._unique(f"{wanted.name}_identity")
             self._out.nodes.append(gs.Node("Identity", name, inputs=[total], outputs=[wanted]))

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import onnx
 import onnx_graphsurgeon as gs
 from onnx import NodeProto, TensorProto, TypeProto, numpy_helper
+from onnx.checker import ValidationError
 from onnx.reference.ops import load_op
 from onnx.shape_inference import InferenceError, infer_node_outputs
 
@@ -220,6 +221,14 @@ class Facts:
         if name in self._values and self._values[name].size > _SMALL:
             del self._values[name]
 
+    def define_like(self, name: str, other: str, channels: int | None = None) -> None:
+        """Give a new tensor the type of another one, but for the number of channels."""
+        kind = TypeProto()
+        kind.CopyFrom(self._types[other])
+        if channels is not None:
+            kind.tensor_type.shape.dim[1].dim_value = channels
+        self._types[name] = kind
+
     # The walk.
 
     def _start(self) -> None:
@@ -278,7 +287,7 @@ class Facts:
                 schema, node, kinds, data, opset_imports=list(self._model.proto.opset_import),
                 ir_version=self._model.proto.ir_version,
             )
-        except (InferenceError, RuntimeError, ValueError, KeyError) as error:
+        except (InferenceError, ValidationError, RuntimeError, ValueError, KeyError) as error:
             self.failures.setdefault(f"shape of {node.output[0]}", " ".join(str(error).split()))
             return self._hints(node)
         return {**self._hints(node), **{k: v for k, v in found.items() if v.ByteSize()}}

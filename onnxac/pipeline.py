@@ -111,9 +111,9 @@ def _read(model: ModelOrPath) -> tuple[Model, Path | None]:
 
 def _fuse(original: Model, path: Path | None, options: Options) -> tuple[ModelProto, Report]:
     options.progress("merging")
+    seen = survey(original, freeze=options.freeze_initializers, keep=options.keep)
     nodes = tuple(original.graph.nodes)
     makers = {t.name: n for n in nodes for t in n.outputs}
-    seen = survey(original, freeze=options.freeze_initializers, keep=options.keep)
     plan = make_plan(seen.definitions, seen.costs, seen.pinned, seen.named, seen.facts)
     applied = Rewriter(original, seen.facts, seen.folding).apply(plan)
     result = assemble(original, freeze=options.freeze_initializers)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_graphsurgeon as gs
 
 from onnxac.algebra import AffineSum, Obstacle
+from onnxac.commute import Commuter
 from onnxac.cost import Cost
 from onnxac.facts import Facts
 from onnxac.fold import Folding
@@ -51,6 +52,7 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
     facts = Facts(model, freeze=freeze)
     captured = captured_names(model.proto.graph)
     named = frozenset(captured | {t.name for t in model.graph.outputs})
+    stacks = {s.tensor: s for s in Commuter(model.graph, facts, named).run()}
     context = Context(facts, model.graph)
     nodes = alive(model.graph.nodes, named, facts.is_constant)
     regions = {r.tensor: r for r in Regions(nodes, context, model.origin, named).find()}
@@ -67,6 +69,11 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
                 if isinstance(found, AffineSum):
                     costs[tensor.name] = node_cost(node, tensor.name, found, facts)
                     costs[tensor.name] += Cost(nodes=len(region.inner) if region else 0)
+                    stack = stacks.get(tensor.name)
+                    if stack is not None:
+                        steps = found.steps | {context.step(n) for n in stack.moved}
+                        lowered[tensor.name] = replace(found, steps=steps)
+                        costs[tensor.name] += stack.credit
     folding = Folding(facts, named)
     pinned = {**folding.needed(nodes), **_pins(model, nodes, lowered, captured)}
     definitions = {t: s for t, s in lowered.items() if isinstance(s, AffineSum)}
