@@ -91,7 +91,7 @@ def optimize_file(source: Path, target: Path, options: Options | None = None) ->
         draft.write(result, original.folder)
         report = _tried(report, source, draft.path, options)
         draft.commit()
-    return report
+    return replace(report, after=replace(report.after, path=str(target)))
 
 
 def inspect(model: ModelOrPath, options: Options | None = None) -> Report:
