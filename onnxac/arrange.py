@@ -160,14 +160,16 @@ class _Desk:
     def _squeezed(self, source: str, conv: AffineConv, lengths: Sequence[int | None]) -> Piece:
         """A convolution whose result of one pixel per map is a matrix [N, C]."""
         axes = conv.axes or ()
-        pairs = list(zip(axes, lengths, strict=True))
+        known = [n for a, n in zip(axes, lengths, strict=True) if n is not None and a.length(n) == 1]
+        plain = all(a.edge == "zero" and a.up == 1 for a in axes) and conv.fill is None
+        if plain and conv.group == 1 and not conv.mean and len(known) == len(axes):
+            conv = conv.on_whole(known)
         base = self._operator(source, conv, lengths)
         base = replace(base, flatten=True, cost=base.cost + Cost(nodes=1))
-        if not conv.mean and not all(n is not None and a.length(n) == 1 for a, n in pairs):
+        if not conv.mean and len(known) < len(axes):
             return replace(base, cost=IMPOSSIBLE)
-        if conv.group == 1 and (conv.mean or all(a.taps == n and a.offset == 0 for a, n in pairs)):
-            return replace(base, kind="Gemm")
-        return base
+        whole = conv.mean or all(a.taps == n and a.offset == 0 for a, n in zip(axes, known, strict=True))
+        return replace(base, kind="Gemm") if conv.group == 1 and (whole or plain) else base
 
     def _operator(self, source: str, conv: AffineConv, lengths: Sequence[int | None]) -> Piece:
         axes = conv.axes or ()

@@ -48,8 +48,10 @@ class Emitter:
         self._tensors, self._facts, self._unique, self._names = tensors, facts, unique, names
         self._transposed = transposed
 
-    def emit(self, change: Redefinition, closing: str) -> Emitted:
-        """Nodes that compute the tensor; a last one that is no operator gets the name `closing`.
+    def emit(self, change: Redefinition, closing: gs.Node) -> Emitted:
+        """Nodes that compute the tensor; a sum at the end keeps the name of the one that was.
+
+        closing  the node that made the tensor
 
         Raises NotFiniteError where a weight overflows.
         """
@@ -100,8 +102,8 @@ class Emitter:
         if self._out.nodes and total in self._out.nodes[-1].outputs:
             last = self._out.nodes[-1]
             last.outputs = [wanted]
-            if not any(last is n for n, _ in self._out.operators):
-                last.name = self._closing
+            if last.op == self._closing.op and not any(last is n for n, _ in self._out.operators):
+                last.name = self._closing.name
         else:
             name = self._unique(f"{wanted.name}_identity")
             self._out.nodes.append(gs.Node("Identity", name, inputs=[total], outputs=[wanted]))

@@ -91,7 +91,7 @@ class Rewriter:
         maker = self._tensors[redefinition.tensor].inputs[0]
         self._limit = self._place[id(maker)]
         emitter = Emitter(self._tensors, self._facts, self._unique, self._wish, self._existing)
-        return emitter.emit(redefinition, maker.name if len(maker.outputs) == 1 else "")
+        return emitter.emit(redefinition, maker)
 
     def _unique(self, wish: str) -> str:
         name, count = wish, 0

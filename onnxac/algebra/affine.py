@@ -103,6 +103,25 @@ class AffineConv:
             marks=tuple(replace(m, axes=axes) for m in self.marks),
         )
 
+    def on_whole(self, lengths: Sequence[int]) -> AffineConv:
+        """A convolution with a single output per channel, as a window over the whole source."""
+        axes, kernel = self.axes or (), self.kernel
+        found = [a.inside(n) for a, n in zip(axes, lengths, strict=True)]
+        cut = tuple(slice(first, last) for _, first, last in found)
+        at = tuple(
+            slice(a.offset + a.dilation * first, a.offset + a.dilation * (last - 1) + 1, a.dilation)
+            if last > first else slice(0, 0)
+            for a, (_, first, last) in zip(axes, found, strict=True)
+        )
+
+        def whole() -> Array:
+            taps = kernel()
+            spread = np.zeros((*taps.shape[:2], *lengths))
+            spread[(slice(None), slice(None), *at)] = taps[(slice(None), slice(None), *cut)]
+            return spread
+
+        return replace(self, axes=tuple(a for a, _, _ in found), kernel=Deferred(whole, kernel), unit=False)
+
     def without_crop(self, lengths: Lengths) -> AffineConv:
         """The same convolution on axes that pad but do not crop (`Axis.without_crop`)."""
         if self.axes is None:

@@ -86,6 +86,8 @@ class Axis:
         Self reads inner's outputs: position q of them is stride₁·q + dilation₁·k + offset₁
         of the source, so strides multiply and offsets and extents scale by inner's stride.
         """
+        if inner.is_identity:
+            return self
         steps = [s for s in (inner.stride * self.dilation * (self.taps > 1),
                              inner.dilation * (inner.taps > 1)) if s]
         dilation = math.gcd(*steps) if steps else 1
@@ -143,6 +145,16 @@ class Axis:
         step = other.dilation // self.dilation if other.taps > 1 else 1
         first = (other.offset - self.offset) // self.dilation
         return range(first, first + step * (other.taps - 1) + 1, step)
+
+    def inside(self, source: int) -> tuple[Axis, int, int]:
+        """For a single output: the axis on the whole source, and how its taps lie on it.
+
+        Taps beyond the edges meet zeros and go; the others are spread to one per element.
+        Returns the axis, its first tap that is kept, and one behind the last.
+        """
+        first = max(-(self.offset // self.dilation), 0)
+        last = min((source - 1 - self.offset) // self.dilation + 1, self.taps)
+        return Axis(taps=source, extent=1 - source), first, max(last, first)
 
     def without_crop(self, source: int | None) -> tuple[Axis, int, int]:
         """The same outputs with pads that are not negative, and the taps of weight zero

@@ -163,7 +163,8 @@ def fill_summary(arguments: Sequence[str]) -> list[str]:
     The next argument is its FILE unless it is an option or a model.
     """
     filled = list(arguments)
-    for i, argument in enumerate(filled):
+    end = filled.index("--") if "--" in filled else len(filled)
+    for i, argument in enumerate(filled[:end]):
         following = filled[i + 1] if i + 1 < len(filled) else STDIO
         if argument == "--summary" and following.startswith("-") | following.endswith(".onnx"):
             filled[i] = "--summary="

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 from rich.text import Text
 
+from onnxac.diff import numbers
 from onnxac.gate import OVER_BUDGET, UNFUSED, UNREADABLE, Finding
 from onnxac.render.words import one_line
 
@@ -36,7 +37,8 @@ def to_text(findings: Sequence[Finding]) -> str:
         path = one_line(finding.path)
         mark = ("✓", "✗", "!")[finding.exit_code]
         if not finding.problems and finding.report is not None:
-            lines.append(f"{mark} {path}: clean, {finding.report.before.stats.nodes:,} nodes")
+            nodes = numbers.plural(finding.report.before.stats.nodes, "node")
+            lines.append(f"{mark} {path}: clean, {nodes}")
         lines += [f"{mark} {path}: {one_line(p.message)}" for p in finding.problems]
     kinds = Counter(p.kind for f in findings for p in f.problems)
     if len(findings) > 1:
