@@ -30,7 +30,7 @@ _LAZY = {
     "Options": "onnxac.pipeline",
     "optimize": "onnxac.pipeline",
     "optimize_file": "onnxac.pipeline",
-    "verify": "onnxac.verify",
+    "verify": "onnxac.proof",
 }
 
 

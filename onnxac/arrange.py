@@ -24,7 +24,7 @@ Kind = Literal[
 _HOSTS = ("BatchNormalization", "Conv", "ConvTranspose", "Gemm")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Piece:
     """One summand: the source itself, or an operator on it.
 
@@ -47,7 +47,7 @@ class Piece:
         return self.kind in _HOSTS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Arrangement:
     """Pieces that are added up, and the cost of all of it.
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 _BLOCK = 16
 # Nanoseconds.
@@ -36,7 +36,7 @@ _WEIGHTS_PER_NODE = 25
 NOMINAL_EXTENT = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cost:
     """Multiply-adds, the nanoseconds they take, elements moved, weights and nodes."""
 
@@ -79,8 +79,14 @@ IMPOSSIBLE = Cost(nodes=math.inf)
 
 def total(costs: Iterable[Cost]) -> Cost:
     """The sum of costs."""
-    listed = list(costs)
-    return Cost(**{f.name: sum(getattr(c, f.name) for c in listed) for f in fields(Cost)})
+    macs = computing = elements = weights = nodes = 0.0
+    for cost in costs:
+        macs += cost.macs
+        computing += cost.computing
+        elements += cost.elements
+        weights += cost.weights
+        nodes += cost.nodes
+    return Cost(macs, computing, elements, weights, nodes)
 
 
 def window_cost(outputs: float, channels: tuple[int, int], group: int, taps: float) -> Cost:

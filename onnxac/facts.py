@@ -43,7 +43,7 @@ _TYPE_ONLY = {"CastLike": (1,)}
 Values = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Extent:
     """A dynamic extent: ⌊(up·(root − 1) + extent) / stride⌋ + 1, as a window makes it."""
 
@@ -105,6 +105,7 @@ class Facts:
         self._model = model
         self.opset = model.opset
         self._types: dict[str, TypeProto] = {}
+        self._shapes: dict[str, Shape] = {}
         self._extents: dict[str, Extent] = {}
         self._initializers = {t.name: t for t in model.proto.graph.initializer}
         self._makers: dict[str, NodeProto] = {}
@@ -125,13 +126,16 @@ class Facts:
 
     def shape(self, name: str) -> Shape | None:
         """The tensor's shape; None where even its rank is unknown."""
-        kind = self._types.get(name)
-        if kind is None or not kind.tensor_type.HasField("shape"):
-            return None
-        return tuple(
-            d.dim_value if d.HasField("dim_value") else self._extent(d.dim_param or f"?{name}.{i}")
-            for i, d in enumerate(kind.tensor_type.shape.dim)
-        )
+        if name not in self._shapes:
+            kind = self._types.get(name)
+            if kind is None or not kind.tensor_type.HasField("shape"):
+                return None
+            self._shapes[name] = tuple(
+                d.dim_value if d.HasField("dim_value")
+                else self._extent(d.dim_param or f"?{name}.{i}")
+                for i, d in enumerate(kind.tensor_type.shape.dim)
+            )
+        return self._shapes[name]
 
     def dtype(self, name: str) -> int | None:
         """The tensor's element type, a TensorProto.DataType; None where unknown."""
@@ -250,6 +254,7 @@ class Facts:
             self._makers.update((o, node) for o in node.output if o)
         for name, kind in self._infer(node).items():
             self._types[name] = self._named(name, kind)
+            self._shapes.pop(name, None)
         if constant and all(self._count(o) <= _SMALL for o in node.output if o):
             for output in node.output:
                 if output:

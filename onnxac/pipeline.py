@@ -136,7 +136,7 @@ def _tried(
     """The report with what running both models showed, as far as that was asked for."""
     # onnxruntime is not loaded before something has to be run.
     if options.verify:
-        from onnxac.verify import raise_if_failed, verify
+        from onnxac.proof import raise_if_failed, verify
 
         options.progress("proving")
         found = verify(

@@ -31,7 +31,7 @@ from onnxac.cost import Cost, total
 from onnxac.facts import Facts, Shape, static
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Blocked:
     """A substitution, or a whole node, that was left alone: `tensor` names its output."""
 
@@ -39,7 +39,7 @@ class Blocked:
     obstacle: Obstacle
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Redefinition:
     """A tensor that gets a new definition, and how that is written."""
 
@@ -48,7 +48,7 @@ class Redefinition:
     arrangement: Arrangement
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Change:
     """Redefinitions that hold only together: each relies on tensors the others make needless."""
 
@@ -109,7 +109,8 @@ def make_plan(
             search = Search(region, costs, pinned, named, facts, policy)
             search.run()
             searches.append(search.outcome())
-            if len(region) == 1:
+            if not search.declined:
+                # No step was refused for its cost: another policy would take the same ones.
                 break
         best = min(searches, key=lambda o: o.time)
         plan.changes += best.changes
@@ -179,6 +180,7 @@ class Search:
         self._blocked: dict[str, Obstacle] = {}
         self._tried: dict[str, tuple[int, ...]] = {}
         self._links = Links(region)
+        self.declined = False
 
     def run(self) -> None:
         """Substitute until nothing changes."""
@@ -217,6 +219,7 @@ class Search:
                 self._commit(tensor, taken, whole=True)
                 return True
             refused = _dearer(before, after)
+            self.declined = True
         cheaper = {
             r: d for r, d in taken.items()
             if d.cost.is_within(self._live[r].cost) and d.cost.time < self._live[r].cost.time

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxac.errors import ModelError, RuntimeFailure, UsageError, VerificationError
-from onnxac.verify import raise_if_failed, verify
+from onnxac.proof import raise_if_failed, verify
 
 Array = NDArray[Any]
 Dims = Sequence[int | str | None]

@@ -21,7 +21,7 @@ from onnxac.algebra.kernel import Array
 Lengths = Sequence["int | None"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Obstacle:
     """Why two definitions can't be put together: the rule, and a sentence about it."""
 
@@ -29,7 +29,7 @@ class Obstacle:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Mark:
     """Where a part of a convolution comes from: `steps` are whatever the caller counts by."""
 
@@ -38,7 +38,7 @@ class Mark:
     group: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AffineConv:
     """One convolution of one source.
 
@@ -124,7 +124,7 @@ class AffineConv:
 
     def without_crop(self, lengths: Lengths) -> AffineConv:
         """The same convolution on axes that pad but do not crop (`Axis.without_crop`)."""
-        if self.axes is None:
+        if self.axes is None or all(a.pad_begin >= 0 and a.pad_end >= 0 for a in self.axes):
             return self
         grown = [a.without_crop(n) for a, n in zip(self.axes, lengths, strict=True)]
         axes = tuple(a for a, _, _ in grown)
@@ -144,7 +144,7 @@ def number(value: float, steps: tuple[int, ...] = ()) -> AffineConv:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AffineSum:
     """`terms` are (source, convolution); `bias` is [out], or () where the layout is open.
 

@@ -20,7 +20,7 @@ from typing import Literal
 Edge = Literal["zero", "reflect", "edge", "wrap"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Axis:
     """One spatial axis; all fields are in elements of the (spread) source."""
 

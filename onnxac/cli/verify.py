@@ -44,8 +44,8 @@ def verify(
     with screen.progress("comparing"):
         from onnxac.files import read
         from onnxac.render.proof import proof
-        from onnxac.verify import raise_if_failed
-        from onnxac.verify import verify as compare
+        from onnxac.proof import raise_if_failed
+        from onnxac.proof import verify as compare
 
         for path in (before, after):
             read(path)

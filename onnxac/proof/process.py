@@ -16,7 +16,7 @@ from typing import Any
 
 from onnxac.errors import RuntimeFailure, UsageError
 from onnxac.inputs import Array, Feed
-from onnxac.verify import worker
+from onnxac.proof import worker
 
 Outputs = dict[str, list[Array]]
 

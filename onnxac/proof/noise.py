@@ -17,7 +17,7 @@ import onnx
 from onnx import numpy_helper
 
 from onnxac.inputs import Array, Feed
-from onnxac.verify.compare import epsilon
+from onnxac.proof.compare import epsilon
 
 # Floating-point operands that steer rather than weigh: half an ulp may cost a whole row.
 STEERING = frozenset({"Resize", "Upsample", "Range", "NonMaxSuppression", "OneHot", "Pad"})

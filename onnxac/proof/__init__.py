@@ -51,10 +51,10 @@ from onnxac.inputs import (
     to_bytes,
 )
 from onnxac.report import Verification
-from onnxac.verify.compare import epsilon
-from onnxac.verify.noise import coarsest_epsilon, write_noisy
-from onnxac.verify.process import Worker
-from onnxac.verify.trial import AFTER, BEFORE, Trial
+from onnxac.proof.compare import epsilon
+from onnxac.proof.noise import coarsest_epsilon, write_noisy
+from onnxac.proof.process import Worker
+from onnxac.proof.trial import AFTER, BEFORE, Trial
 
 __all__ = ["raise_if_failed", "verify"]
 
