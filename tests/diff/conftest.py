@@ -84,6 +84,7 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Opened
         path = tmp_path / "diff.html"
         path.write_text(html, encoding="utf-8")
         options.setdefault("viewport", {"width": 1440, "height": 900})
+        options.setdefault("reduced_motion", "reduce")
         contexts.append(browser.new_context(**options))
         return Opened(contexts[-1].new_page(), path).go()
 

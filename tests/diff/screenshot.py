@@ -1,6 +1,6 @@
 """Takes the picture of a diff that the README shows.
 
-    python tests/diff/screenshot.py diff.html docs/diff.png
+python tests/diff/screenshot.py diff.html docs/diff.png
 """
 
 from __future__ import annotations
