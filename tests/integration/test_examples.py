@@ -1,0 +1,54 @@
+"""The examples run, and say what they promise."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from places import MODELS, ROOT
+
+EXAMPLES = ROOT / "examples"
+
+
+def run(script: str, *arguments: object, python: str = sys.executable) -> str:
+    done = subprocess.run(
+        [python, EXAMPLES / script, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def rows(table: str) -> dict[str, list[str]]:
+    """The cells of each line of a drawn table, by its first one."""
+    cells = ([c.strip() for c in line.split("│")[1:-1]] for line in table.splitlines())
+    return {label: values for label, *values in (c for c in cells if c)}
+
+
+@pytest.mark.parametrize("model", [(), (MODELS / "repvgg.Ddhw.onnx",)])
+def test_fusing_before_quantization_is_smaller(model: tuple[Path, ...]) -> None:
+    found = rows(run("quantize_after_fusion.py", *model))
+    for kind in ("float32", "int8"):
+        exported, fused = found[f"{kind}, as exported"], found[f"{kind}, fused"]
+        assert int(fused[0]) < int(exported[0])
+        assert int(fused[1].replace(",", "")) < int(exported[1].replace(",", ""))
+    assert float(found["float32, fused"][-1]) < 1e-5
+    assert float(found["int8, fused"][-1]) < 0.1
+
+
+def test_a_pytorch_model_is_exported_fused_and_run(tmp_path: Path) -> None:
+    """ONNXAC_TORCH_PYTHON may name a Python that has PyTorch, where this one has not."""
+    python = os.environ.get("ONNXAC_TORCH_PYTHON", sys.executable)
+    if python == sys.executable and importlib.util.find_spec("torch") is None:
+        pytest.skip("PyTorch is not installed, and ONNXAC_TORCH_PYTHON names no Python that has it")
+    said = run("pytorch_export.py", "--folder", tmp_path, python=python)
+    assert "convolutions: 6 -> 3" in said
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["repvgg.fused.onnx", "repvgg.onnx"]
