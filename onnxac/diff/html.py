@@ -55,8 +55,12 @@ def tag(element: str, *children: object, **attributes: object) -> Markup:
 
 
 def shorten(text: str, limit: int = 64) -> str:
-    """The end of a long name, where names of nodes differ."""
-    return text if len(text) <= limit else f"…{text[1 - limit :]}"
+    """The end of a long name, where names of nodes differ: from a whole part, if one is near."""
+    if len(text) <= limit:
+        return text
+    tail = text[1 - limit :]
+    cut = tail.find("/", 0, limit // 3)
+    return f"…{tail[max(cut, 0) :]}"
 
 
 def name(text: str, limit: int = 64, *, breaks: bool = False) -> Markup:

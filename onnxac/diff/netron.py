@@ -57,7 +57,7 @@ def read_netron(operators: Iterable[tuple[str, str]]) -> Netron | str:
     if spec is None or not spec.submodule_search_locations:
         return "netron is not installed; `pip install onnxac[netron]` adds two panes of it"
     folder = Path(spec.submodule_search_locations[0])
-    version = importlib.metadata.version("netron")
+    version = _version()
     needed = [f"{name}.js" for name in REQUIRED]
     needed += ["index.html", "grapher.css", "onnx-metadata.json"]
     missing = [name for name in needed if not (folder / name).is_file()]
@@ -70,6 +70,14 @@ def read_netron(operators: Iterable[tuple[str, str]]) -> Netron | str:
         modules=_modules(folder),
         metadata=_metadata(_read(folder, "onnx-metadata.json"), set(operators)),
     )
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("netron")
+    except importlib.metadata.PackageNotFoundError:
+        # A checkout on the path, or a folder that is only named like it: its files will tell.
+        return "(unknown version)"
 
 
 def _read(folder: Path, name: str) -> str:

@@ -132,7 +132,9 @@ def _section(indexes: tuple[GraphIndex, GraphIndex], matching: Matching) -> Mark
     )
     frames = tag("div", *sides, class_="frames")
     trouble = tag("p", id="trouble", class_="notice", role="alert", hidden=True)
-    return join((tag("div", bar, frames, class_="panes", id="panes", hidden=True), trouble))
+    total = sum(len(i.nodes) for i in indexes)
+    panes = tag("div", bar, frames, class_="panes", id="panes", data_nodes=total, hidden=True)
+    return join((panes, trouble))
 
 
 def _pane(side: str, nodes: int) -> Markup:

@@ -271,6 +271,14 @@ def test_a_network_of_250_nodes_is_small_and_quick(open_page: Callable) -> None:
     assert len(page.inside("before", NODES)) == 252
 
 
+def test_a_huge_graph_is_drawn_when_asked_for(open_page: Callable) -> None:
+    html = render_html(*reported(1)).replace('data-nodes="8"', 'data-nodes="16000"')
+    page = open_page(html)
+    page.page.get_by_role("button", name="Draw both graphs (16,000 nodes").click()
+    page.ready()
+    assert len(page.inside("before", NODES)) == 6
+
+
 def test_two_models_without_a_report(open_page: Callable) -> None:
     before, after = acnet(3, after_name=lambda n: f"v/{n}", after_tensor=lambda t: f"u{t}")
     page = open_page(render_html(before, after)).ready()

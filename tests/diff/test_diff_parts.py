@@ -10,6 +10,7 @@ from diff_models import acnet, fusion, info, reported
 from onnxac.diff import match, model_explorer_mapping, render_text
 from onnxac.diff import numbers as n
 from onnxac.diff.drawing import Lattice, branch_ops, draw
+from onnxac.diff.html import shorten
 from onnxac.report import Branch, FusedOperator, NodeRef
 
 
@@ -43,6 +44,12 @@ def test_changes() -> None:
     assert n.plural(2, "branch") == "2 branches"
     assert n.plural(1, "branch") == "1 branch"
     assert n.plural(2, "further output") == "2 further outputs"
+
+
+def test_a_long_name_is_cut_where_a_part_begins() -> None:
+    assert shorten("a/name", 10) == "a/name"
+    assert shorten("stages.0/stages.0.1/conv/Conv", 24) == "…/stages.0.1/conv/Conv"
+    assert shorten("x" * 30, 10) == "…" + "x" * 9
 
 
 def branch(taps: tuple[int, ...], origin: tuple[int, ...], dilation: tuple[int, ...]) -> Branch:

@@ -64,7 +64,10 @@
   // The card that is looked at, for the keys and for the panes.
   let current = -1;
   function mark(index) {
-    cards.forEach((card, i) => card.classList.toggle("on", i === index));
+    cards.forEach((card, i) => {
+      card.classList.toggle("on", i === index);
+      card.setAttribute("aria-current", String(i === index));
+    });
     current = index;
   }
   function choose(index, focus) {

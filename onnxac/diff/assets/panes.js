@@ -106,6 +106,23 @@
     document.body.dataset.panes = "ready";
   }
 
+  // Beyond this many nodes drawing takes many seconds: it waits until it is asked for.
+  const MANY = 6000;
+
+  function offer(nodes) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.id = "draw";
+    button.textContent = `Draw both graphs (${nodes.toLocaleString("en")} nodes, this takes a while)`;
+    button.addEventListener("click", () => {
+      button.remove();
+      open().catch(fail);
+    });
+    $("panes").before(button);
+  }
+
   // The first useful sight is the page itself: let it be painted before the unpacking.
-  requestAnimationFrame(() => setTimeout(() => open().catch(fail), 30));
+  const nodes = Number($("panes").dataset.nodes);
+  if (nodes > MANY) offer(nodes);
+  else requestAnimationFrame(() => setTimeout(() => open().catch(fail), 30));
 })();
