@@ -16,7 +16,8 @@ from onnx import TensorProto
 from onnxac.algebra import AffineConv, AffineSum, Axis, Edge, Obstacle, merge
 from onnxac.algebra.frame import Perm, inverse, then
 from onnxac.cost import IMPOSSIBLE, NOMINAL_EXTENT, Cost, total, window_cost
-from onnxac.facts import Dim, Extent, Facts, Shape, static
+from onnxac.extents import Dim, Extent, Shape, static
+from onnxac.facts import Facts
 
 Kind = Literal[
     "direct", "negative", "scale", "BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul"
@@ -88,8 +89,10 @@ def arrange(definition: AffineSum, tensor: str, facts: Facts) -> Arrangement:
     # A bias needs a host, and a sum must not begin with a minus sign.
     groups.sort(key=lambda p: (not p.holds_bias, p.kind == "negative"))
     late = [
-        p for p in groups[1:]
-        if definition.perm is not None and p.kind in ("direct", "negative")
+        p
+        for p in groups[1:]
+        if definition.perm is not None
+        and p.kind in ("direct", "negative")
         and then(p.conv.view, definition.perm) is None
     ]
     early = [p for p in groups if not any(p is q for q in late)]
@@ -160,7 +163,9 @@ class _Desk:
     def _squeezed(self, source: str, conv: AffineConv, lengths: Sequence[int | None]) -> Piece:
         """A convolution whose result of one pixel per map is a matrix [N, C]."""
         axes = conv.axes or ()
-        known = [n for a, n in zip(axes, lengths, strict=True) if n is not None and a.length(n) == 1]
+        known = [
+            n for a, n in zip(axes, lengths, strict=True) if n is not None and a.length(n) == 1
+        ]
         plain = all(a.edge == "zero" and a.up == 1 for a in axes) and conv.fill is None
         if plain and conv.group == 1 and not conv.mean and len(known) == len(axes):
             conv = conv.on_whole(known)
@@ -168,7 +173,9 @@ class _Desk:
         base = replace(base, flatten=True, cost=base.cost + Cost(nodes=1))
         if not conv.mean and len(known) < len(axes):
             return replace(base, cost=IMPOSSIBLE)
-        whole = conv.mean or all(a.taps == n and a.offset == 0 for a, n in zip(axes, known, strict=True))
+        whole = conv.mean or all(
+            a.taps == n and a.offset == 0 for a, n in zip(axes, known, strict=True)
+        )
         return replace(base, kind="Gemm") if conv.group == 1 and (whole or plain) else base
 
     def _operator(self, source: str, conv: AffineConv, lengths: Sequence[int | None]) -> Piece:
@@ -204,7 +211,8 @@ class _Desk:
         if conv.axes == () and (shape := self._facts.shape(source)) is not None:
             rank = len(shape)
         if conv.unfold or (
-            conv.fill is not None and any(a.reads_beyond(n) for a, n in zip(axes, lengths, strict=True))
+            conv.fill is not None
+            and any(a.reads_beyond(n) for a, n in zip(axes, lengths, strict=True))
         ):
             return None
         if conv.is_diagonal:
@@ -259,5 +267,3 @@ def output_padding(axis: Axis) -> tuple[int, int, int] | None:
     if axis.stride != 1 or begin < 0 or extra >= max(axis.up, axis.dilation):
         return None
     return begin, end + extra, extra
-
-

@@ -24,7 +24,8 @@ from onnxac.algebra import Axis, Obstacle
 from onnxac.algebra.frame import inverse, plain
 from onnxac.arrange import size
 from onnxac.cost import Cost, total, window_cost
-from onnxac.facts import Facts, static
+from onnxac.extents import static
+from onnxac.facts import Facts
 from onnxac.windows import window_axes
 
 _ELEMENTWISE = {
@@ -81,7 +82,10 @@ class Commuter:
             return
         out = node.outputs[0]
         back = inverse(plain(tuple(perm)))
-        if not any(n.op == "Transpose" and plain(tuple(n.attrs.get("perm", ()))) == back for n in out.outputs):
+        if not any(
+            n.op == "Transpose" and plain(tuple(n.attrs.get("perm", ()))) == back
+            for n in out.outputs
+        ):
             return
         source = turn.inputs[0]
         inner = self._like(source, node.outputs[0].name)
@@ -93,14 +97,18 @@ class Commuter:
     # AveragePool → affine.
 
     def _before_pool(self, node: gs.Node) -> None:
-        flowing = [i for i, t in enumerate(node.inputs) if t.name and not self._facts.is_constant(t.name)]
+        flowing = [
+            i for i, t in enumerate(node.inputs) if t.name and not self._facts.is_constant(t.name)
+        ]
         if len(flowing) != 1 or (node.op == "Div" and flowing[0]):
             return
         pool = self._only_maker(node.inputs[flowing[0]], "AveragePool")
         if pool is None or self._only_maker(pool.inputs[0], "Conv", "ConvTranspose") is None:
             return
-        if any(pool.attrs.get("pads", ())) or pool.attrs.get("ceil_mode") or (
-            pool.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+        if (
+            any(pool.attrs.get("pads", ()))
+            or pool.attrs.get("ceil_mode")
+            or (pool.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"))
         ):
             return
         if not self._is_per_channel(node, len(self._facts.shape(pool.inputs[0].name) or ())):
@@ -129,7 +137,11 @@ class Commuter:
 
     def _behind_concat(self, node: gs.Node) -> list[Stack]:
         shape = self._facts.shape(node.outputs[0].name)
-        if shape is None or len(node.inputs) < 2 or int(node.attrs.get("axis", 0)) % len(shape) != 1:
+        if (
+            shape is None
+            or len(node.inputs) < 2
+            or int(node.attrs.get("axis", 0)) % len(shape) != 1
+        ):
             return []
         branches = [self._branch(t) for t in node.inputs]
         stacks: list[Stack] = []
@@ -179,7 +191,10 @@ class Commuter:
         for branch in branches[1:]:
             if branch is None or branch.conv.inputs[0] is not first.conv.inputs[0]:
                 break
-            if not all(a.agrees_with(b, n) for a, b, n in zip(first.axes, branch.axes, lengths, strict=True)):
+            if not all(
+                a.agrees_with(b, n)
+                for a, b, n in zip(first.axes, branch.axes, lengths, strict=True)
+            ):
                 break
             if len(branch.chain) != len(first.chain) or not all(
                 self._same_operator(a, b) for a, b in zip(first.chain, branch.chain, strict=True)
@@ -224,9 +239,7 @@ class Commuter:
             nodes=0 if whole else 1,
         )
 
-    def _stacked(
-        self, node: gs.Node, run: Sequence[_Branch], whole: bool, credit: Cost
-    ) -> Stack:
+    def _stacked(self, node: gs.Node, run: Sequence[_Branch], whole: bool, credit: Cost) -> Stack:
         """Join the branches before their chain, and let one chain follow."""
         first, ends = run[0], [b.end for b in run]
         channels = sum(b.channels for b in run)
@@ -258,7 +271,11 @@ class Commuter:
         if tensor.name in self._fixed or len(tensor.outputs) != 1 or len(tensor.inputs) != 1:
             return None
         maker: gs.Node = tensor.inputs[0]
-        if sum(t is tensor for t in tensor.outputs[0].inputs) != 1 or maker.domain not in (None, "", "ai.onnx"):
+        if sum(t is tensor for t in tensor.outputs[0].inputs) != 1 or maker.domain not in (
+            None,
+            "",
+            "ai.onnx",
+        ):
             return None
         return maker if not ops or maker.op in ops else None
 

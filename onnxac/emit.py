@@ -5,7 +5,7 @@ The only place where float64 becomes the model's dtype: each fused weight is rou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,8 +16,12 @@ from onnxac.algebra import AffineConv, AffineSum, Axis, Edge
 from onnxac.algebra.frame import Perm
 from onnxac.algebra.kernel import Array
 from onnxac.arrange import Piece, extensions, framed, output_padding
-from onnxac.facts import Facts, static
+from onnxac.extents import static
+from onnxac.facts import Facts
 from onnxac.plan import Redefinition
+
+
+_SUFFIX = "_fused"
 
 
 class NotFiniteError(Exception):
@@ -41,7 +45,10 @@ class Emitter:
     """
 
     def __init__(
-        self, tensors: dict[str, gs.Tensor], facts: Facts, unique: Callable[[str], str],
+        self,
+        tensors: dict[str, gs.Tensor],
+        facts: Facts,
+        unique: Callable[[str], str],
         names: Callable[[Piece], str],
         transposed: Callable[[gs.Tensor, Perm], gs.Tensor | None],
     ) -> None:
@@ -127,12 +134,15 @@ class Emitter:
             return source
         if kind == "scale" or (kind == "BatchNormalization" and bias is None):
             return self._node("Mul", [source, self._factor(piece, tensor)], tensor)
-        name = self._unique(self._names(piece) or f"{tensor}_{kind}")
+        name = self._unique((self._names(piece) or f"{tensor}_{kind}") + _SUFFIX)
         if kind == "Gemm" and bias is None:
             kind = "MatMul"
         writer = {
-            "Conv": self._conv, "ConvTranspose": self._conv_transpose, "Gemm": self._gemm,
-            "MatMul": self._matmul, "BatchNormalization": self._normalization,
+            "Conv": self._conv,
+            "ConvTranspose": self._conv_transpose,
+            "Gemm": self._gemm,
+            "MatMul": self._matmul,
+            "BatchNormalization": self._normalization,
         }[kind]
         node = writer(piece, source, bias, name)
         self._out.operators.append((node, piece))
@@ -169,8 +179,10 @@ class Emitter:
         assert bias is not None
         (width, _), scale = piece.conv.channels, piece.conv.kernel().reshape(-1)
         roles = {
-            "weight": scale, "bias": np.broadcast_to(bias, (width,)),
-            "mean": np.zeros(width), "variance": np.ones(width),
+            "weight": scale,
+            "bias": np.broadcast_to(bias, (width,)),
+            "mean": np.zeros(width),
+            "variance": np.ones(width),
         }
         held = [self._constant(v, name, k) for k, v in roles.items()]
         node = gs.Node(
@@ -191,11 +203,15 @@ class Emitter:
         else:
             conv = piece.conv.without_crop(lengths)
         axes = conv.axes or ()
-        beyond = [a.edge != "zero" and a.reads_beyond(n) for a, n in zip(axes, lengths, strict=True)]
+        beyond = [
+            a.edge != "zero" and a.reads_beyond(n) for a, n in zip(axes, lengths, strict=True)
+        ]
         for mode in extensions(axes, lengths):
             here = [x and a.edge == mode for a, x in zip(axes, beyond, strict=True)]
             source = self._extend(source, axes, here, mode, name)
-        pads = [(0, 0) if x else (a.pad_begin, a.pad_end) for a, x in zip(axes, beyond, strict=True)]
+        pads = [
+            (0, 0) if x else (a.pad_begin, a.pad_end) for a, x in zip(axes, beyond, strict=True)
+        ]
         attrs = {
             "dilations": [a.dilation for a in axes],
             "group": conv.group,
@@ -213,7 +229,11 @@ class Emitter:
         cuts = [(max(-a.pad_begin, 0), max(-a.pad_end, 0)) for a in axes]
         bounds = [(b, -e if e else 2**63 - 1, i + 2) for i, (b, e) in enumerate(cuts) if b or e]
         source = self._slice(
-            source, [i for *_, i in bounds], [b for b, *_ in bounds], [e for _, e, _ in bounds], name
+            source,
+            [i for *_, i in bounds],
+            [b for b, *_ in bounds],
+            [e for _, e, _ in bounds],
+            name,
         )
         rest = tuple(
             replace(a, offset=a.offset - b, extent=a.extent + b + e)
@@ -254,11 +274,14 @@ class Emitter:
         if self._facts.opset < 10:
             return self._node("Slice", [source], name, bounds)
         held = [
-            gs.Constant(self._unique(f"{name}.{k}"), np.asarray(v, np.int64)) for k, v in bounds.items()
+            gs.Constant(self._unique(f"{name}.{k}"), np.asarray(v, np.int64))
+            for k, v in bounds.items()
         ]
         return self._node("Slice", [source, *held], name)
 
-    def _conv_transpose(self, piece: Piece, source: gs.Tensor, bias: Array | None, name: str) -> gs.Node:
+    def _conv_transpose(
+        self, piece: Piece, source: gs.Tensor, bias: Array | None, name: str
+    ) -> gs.Node:
         conv, axes = piece.conv, piece.conv.axes or ()
         (out, width), group = conv.channels, conv.group
         kernel = np.flip(conv.kernel(), tuple(range(2, 2 + len(axes))))
@@ -292,12 +315,21 @@ class Emitter:
         return node
 
     def _operator(
-        self, op: str, name: str, source: gs.Tensor, kernel: Array, bias: Array | None,
+        self,
+        op: str,
+        name: str,
+        source: gs.Tensor,
+        kernel: Array,
+        bias: Array | None,
         attrs: dict[str, object],
     ) -> gs.Node:
         inputs = [source, self._constant(kernel, name, "weight")]
         if bias is not None:
-            inputs.append(self._constant(np.broadcast_to(bias, self._bias_shape(op, kernel, attrs)), name, "bias"))
+            inputs.append(
+                self._constant(
+                    np.broadcast_to(bias, self._bias_shape(op, kernel, attrs)), name, "bias"
+                )
+            )
         node = gs.Node(op, name, attrs, inputs, [self._fresh(name)])
         self._out.nodes.append(node)
         return node
@@ -312,13 +344,17 @@ class Emitter:
             rounded = np.ascontiguousarray(np.asarray(value).astype(self._dtype))
         if not np.all(np.isfinite(rounded.astype(np.float64))):
             raise NotFiniteError(f"the fused {role} does not fit into {self._dtype}")
-        return gs.Constant(self._unique(f"{owner}.{role}"), rounded)
+        return gs.Constant(self._unique(f"{owner.removesuffix(_SUFFIX)}.{role}"), rounded)
 
     def _node(
-        self, op: str, inputs: list[gs.Tensor], owner: str, attrs: dict[str, object] | None = None
+        self,
+        op: str,
+        inputs: list[gs.Tensor],
+        owner: str,
+        attrs: Mapping[str, object] | None = None,
     ) -> gs.Tensor:
         name = self._unique(f"{owner}_{op.lower()}")
-        node = gs.Node(op, name, attrs or {}, inputs, [self._fresh(name)])
+        node = gs.Node(op, name, dict(attrs or {}), inputs, [self._fresh(name)])
         self._out.nodes.append(node)
         return node.outputs[0]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 import onnx
-from google.protobuf.message import DecodeError, EncodeError
+from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, TensorProto
 from onnx.external_data_helper import uses_external_data
 
@@ -91,7 +91,7 @@ def check(proto: ModelProto, where: str, path: Path | None = None) -> None:
 
 
 def _first_sentence(text: str, limit: int = 300) -> str:
-    text = text.split(" ==> Context:")[0]
+    text = text.split(" ==> Context:", maxsplit=1)[0]
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
@@ -141,7 +141,9 @@ class Draft:
             os.umask(mask)
             os.chmod(self.path, 0o666 & ~mask)
         except (EncodeError, ValueError) as error:
-            raise OutputError(f"{self.target}: the model is larger than 2 GB without external data") from error
+            raise OutputError(
+                f"{self.target}: the model is larger than 2 GB without external data"
+            ) from error
         except OSError as error:
             raise OutputError(f"{self.target}: can't be written: {error.strerror}") from error
 
@@ -256,7 +258,9 @@ def _own_data(target: Path) -> list[Path]:
     except (DecodeError, OSError):
         return []
     pattern = re.compile(re.escape(target.name) + r"(\.\d+)?\.data")
-    names = {e.value for t in external_tensors(old.graph) for e in t.external_data if e.key == "location"}
+    names = {
+        e.value for t in external_tensors(old.graph) for e in t.external_data if e.key == "location"
+    }
     return [target.with_name(n) for n in names if pattern.fullmatch(n)]
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxac.facts import Facts, Values
+from onnxac.constants import Values
+from onnxac.facts import Facts
 
 # Bytes that a stored constant may add to the file, beyond what its own nodes and leaves took.
 _SLACK = 256
@@ -51,10 +52,12 @@ class Folding:
         for node in nodes:
             if not self._facts.is_computed_by(node):
                 kept += [
-                    t.name for t in node.inputs
+                    t.name
+                    for t in node.inputs
                     if self._facts.is_made(t.name) and not self.stores(t.name)
                 ]
         return {
             read: f"{name} is computed from its shape"
-            for name in dict.fromkeys(kept) for read in self._facts.type_reads(name)
+            for name in dict.fromkeys(kept)
+            for read in self._facts.type_reads(name)
         }

@@ -8,7 +8,9 @@ import onnx_graphsurgeon as gs
 
 
 def alive(
-    nodes: Sequence[gs.Node], needed: Iterable[str], is_leaf: Callable[[str], bool] = lambda _: False
+    nodes: Sequence[gs.Node],
+    needed: Iterable[str],
+    is_leaf: Callable[[str], bool] = lambda _: False,
 ) -> list[gs.Node]:
     """Nodes that the tensors `needed` depend on, in order.
 

@@ -131,7 +131,8 @@ def _export_node(model: Model, node: gs.Node) -> NodeProto:
     inputs, outputs = [t.name for t in node.inputs], [t.name for t in node.outputs]
     origin = model.origin(node)
     if origin is None:
-        return OnnxExporter.export_node(node)
+        made: NodeProto = OnnxExporter.export_node(node)
+        return made
     if list(origin.input) == inputs and list(origin.output) == outputs:
         return origin
     changed = NodeProto()
@@ -144,28 +145,26 @@ def _export_node(model: Model, node: gs.Node) -> NodeProto:
 
 def _export_tensors(model: Model, new: ModelProto, freeze: bool) -> None:
     old = model.proto.graph
+
     def mentioned(graph: GraphProto) -> set[str]:
         names = captured_names(graph) | {o.name for o in graph.output}
         return names.union(*(n.input for n in graph.node))
 
     before, after = mentioned(old), mentioned(new.graph)
     gone = before - after
-    added = {
-        t.name: t
-        for n in model.graph.nodes
-        for t in n.inputs if isinstance(t, gs.Constant)
-    }
+    added = {t.name: t for n in model.graph.nodes for t in n.inputs if isinstance(t, gs.Constant)}
     new.graph.initializer.extend(t for t in old.initializer if t.name not in gone)
     new.graph.initializer.extend(OnnxExporter.export_tensor_proto(t) for t in added.values())
     initializers = {t.name for t in old.initializer}
     new.graph.input.extend(
-        i for i in old.input
-        if i.name not in initializers or not (freeze or i.name in gone)
+        i for i in old.input if i.name not in initializers or not (freeze or i.name in gone)
     )
     if model.proto.ir_version < 4:
         # Before IR 4 every initializer has to be a graph input as well.
         new.graph.input.extend(
-            onnx.helper.make_tensor_value_info(t.name, OnnxExporter.export_tensor_proto(t).data_type, t.shape)
+            onnx.helper.make_tensor_value_info(
+                t.name, OnnxExporter.export_tensor_proto(t).data_type, t.shape
+            )
             for t in added.values()
         )
     produced = after.union(*(n.output for n in new.graph.node))

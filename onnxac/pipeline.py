@@ -140,7 +140,11 @@ def _tried(
 
         options.progress("proving")
         found = verify(
-            before, after, seeds=options.seeds, shapes=options.shapes, tolerance=options.tolerance,
+            before,
+            after,
+            seeds=options.seeds,
+            shapes=options.shapes,
+            tolerance=options.tolerance,
             timeout=options.timeout,
         )
         raise_if_failed(found)

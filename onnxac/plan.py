@@ -28,7 +28,8 @@ import onnx_graphsurgeon as gs
 from onnxac.algebra import AffineSum, Obstacle, substitute
 from onnxac.arrange import Arrangement, arrange, size
 from onnxac.cost import Cost, total
-from onnxac.facts import Facts, Shape, static
+from onnxac.extents import Shape, static
+from onnxac.facts import Facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +92,11 @@ _MAX_TOTAL = 200
 
 
 def make_plan(
-    definitions: dict[str, AffineSum], costs: dict[str, Cost], pinned: dict[str, str],
-    named: frozenset[str], facts: Facts,
+    definitions: dict[str, AffineSum],
+    costs: dict[str, Cost],
+    pinned: dict[str, str],
+    named: frozenset[str],
+    facts: Facts,
 ) -> Plan:
     """The plan for the linear tensors of a graph.
 
@@ -167,8 +171,13 @@ class Search:
     """One search over one region, under one policy."""
 
     def __init__(
-        self, region: dict[str, AffineSum], costs: dict[str, Cost], pinned: dict[str, str],
-        named: frozenset[str], facts: Facts, policy: Policy,
+        self,
+        region: dict[str, AffineSum],
+        costs: dict[str, Cost],
+        pinned: dict[str, str],
+        named: frozenset[str],
+        facts: Facts,
+        policy: Policy,
     ) -> None:
         self._facts, self._pinned, self._named, self._policy = facts, pinned, named, policy
         self._own = {t: costs[t] for t in region}
@@ -221,7 +230,8 @@ class Search:
             refused = _dearer(before, after)
             self.declined = True
         cheaper = {
-            r: d for r, d in taken.items()
+            r: d
+            for r, d in taken.items()
             if d.cost.is_within(self._live[r].cost) and d.cost.time < self._live[r].cost.time
         }
         if cheaper:
@@ -238,9 +248,7 @@ class Search:
         )
         if isinstance(merged, Obstacle):
             return merged
-        return Definition(
-            merged, arrange(merged, reader, self._facts).cost, False, old.version + 1
-        )
+        return Definition(merged, arrange(merged, reader, self._facts).cost, False, old.version + 1)
 
     def _tolerance(self, tensor: str) -> float:
         """How far two roundings of one constant lie apart, relative to its size."""

@@ -205,7 +205,7 @@ class Report:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Report:
         """The report that `to_dict` wrote. Raises KeyError or TypeError on another shape."""
-        return _build(Report, data)
+        return typing.cast("Report", _build(Report, data))
 
 
 def _plain(value: Any) -> Any:
@@ -224,7 +224,9 @@ def _build(kind: Any, value: Any) -> Any:
         return kind(**{k: _build(hints[k], v) for k, v in value.items()})  # type: ignore[operator]
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
-        return None if value is None else _build(next(a for a in args if a is not type(None)), value)
+        return (
+            None if value is None else _build(next(a for a in args if a is not type(None)), value)
+        )
     if origin is tuple:
         return tuple(_build(args[0], v) for v in value)
     if origin is dict:

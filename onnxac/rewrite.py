@@ -22,6 +22,7 @@ from onnxac.liveness import alive
 from onnxac.model import Model, captured_names
 from onnxac.plan import Blocked, Change, Plan, Redefinition
 
+
 @dataclass
 class Applied:
     """What was done. Nodes are graphsurgeon's; `operators` pairs a new node with its piece."""
@@ -104,18 +105,22 @@ class Rewriter:
     def _existing(self, tensor: gs.Tensor, perm: Perm) -> gs.Tensor | None:
         """A Transpose of the tensor that the graph has had from the beginning."""
         for node in tensor.outputs:
-            if node.op == "Transpose" and tuple(node.attrs.get("perm", ())) == perm and node.outputs:
+            if (
+                node.op == "Transpose"
+                and tuple(node.attrs.get("perm", ())) == perm
+                and node.outputs
+            ):
                 made: gs.Tensor = node.outputs[0]
                 return made if self._place[id(node)] < self._limit else None
         return None
 
     def _wish(self, piece: Piece) -> str:
-        """Name of a new operator: that of the branch with the largest kernel, and that it is fused."""
+        """Name for a new operator: that of the branch with the largest kernel."""
         largest = max(piece.conv.marks, key=lambda m: np.prod([a.taps for a in m.axes]))
         named = [self._nodes[s] for s in largest.steps if self._nodes[s].name]
         windowed = [n for n in named if n.op in ("Conv", "ConvTranspose", "MatMul", "Gemm")]
         chosen = (windowed or named)[:1]
-        return f"{chosen[0].name}_fused" if chosen else ""
+        return str(chosen[0].name) if chosen else ""
 
     def _detach(self, tensor: str, new: list[gs.Node]) -> int:
         """Take the tensor away from the node that made it; returns that node's id."""

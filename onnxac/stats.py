@@ -12,7 +12,8 @@ from onnx import ModelProto, NodeProto
 
 from onnxac.arrange import size
 from onnxac.cost import NOMINAL_EXTENT
-from onnxac.facts import Extent, Facts
+from onnxac.extents import Extent
+from onnxac.facts import Facts
 from onnxac.files import all_tensors, external_tensors
 from onnxac.model import from_proto
 from onnxac.report import GraphStats, ModelInfo
@@ -36,9 +37,7 @@ def graph_stats(model: ModelProto, facts: Facts | None = None) -> GraphStats:
     facts = facts or Facts(from_proto(model))
     graph = model.graph
     macs = [_macs(n, facts) for n in graph.node]
-    dynamic = any(
-        isinstance(d, Extent) for i in graph.input for d in facts.shape(i.name) or ()
-    )
+    dynamic = any(isinstance(d, Extent) for i in graph.input for d in facts.shape(i.name) or ())
     return GraphStats(
         nodes=len(graph.node),
         ops=dict(sorted(Counter(n.op_type for n in graph.node).items())),
@@ -50,8 +49,8 @@ def graph_stats(model: ModelProto, facts: Facts | None = None) -> GraphStats:
 
 
 def _external_bytes(tensor: onnx.TensorProto) -> int:
-    width = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    return math.prod(tensor.dims) * width
+    width = int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    return int(math.prod(tensor.dims)) * width
 
 
 def _macs(node: NodeProto, facts: Facts) -> float | None:

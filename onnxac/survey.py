@@ -102,5 +102,7 @@ def _pins(
         if linear and all(linear):
             continue
         for tensor in node.inputs:
-            pinned.setdefault(tensor.name, f"{node.op} {node.name or node.outputs[0].name} reads it too")
+            pinned.setdefault(
+                tensor.name, f"{node.op} {node.name or node.outputs[0].name} reads it too"
+            )
     return pinned

@@ -57,7 +57,9 @@ def window_axes(
             begin = end = 0
         elif auto in ("SAME_UPPER", "SAME_LOWER"):
             if n is None and s > 1:
-                return Obstacle("auto_pad", f"{auto} at stride {s} pads by the input's size, which is dynamic")
+                return Obstacle(
+                    "auto_pad", f"{auto} at stride {s} pads by the input's size, which is dynamic"
+                )
             outputs = 1 if n is None else -(-n // s)
             total = span if n is None else max((outputs - 1) * s + span + 1 - n, 0)
             small, large = total // 2, total - total // 2
@@ -67,9 +69,8 @@ def window_axes(
         axis = Axis(taps=k, dilation=d, stride=s, offset=-begin, extent=begin + end - span)
         if n is not None and axis.length(n) < 1:
             return Obstacle("attributes", "the kernel is larger than the padded input")
-        if attrs.get("ceil_mode") and s > 1:
-            if n is None or -(-(n - 1 + axis.extent) // s) + 1 != axis.length(n):
-                return Obstacle("ceil_mode", "ceil_mode adds a window that lies partly outside")
+        if attrs.get("ceil_mode") and s > 1 and (n is None or (n - 1 + axis.extent) % s):
+            return Obstacle("ceil_mode", "ceil_mode adds a window that lies partly outside")
         axes.append(axis)
     return tuple(axes)
 
@@ -83,7 +84,11 @@ def transposed_axes(
     with offset = pad_begin − d·(K−1): the kernel has to be flipped.
     """
     rank = len(taps)
-    if attrs.get("output_shape") or _text(attrs.get("auto_pad", "NOTSET")) not in ("NOTSET", "", "VALID"):
+    if attrs.get("output_shape") or _text(attrs.get("auto_pad", "NOTSET")) not in (
+        "NOTSET",
+        "",
+        "VALID",
+    ):
         return Obstacle("output_shape", "its padding follows from output_shape or auto_pad")
     plain = window_axes({**attrs, "output_padding": None}, taps, [None] * len(lengths))
     extra = _ints(attrs, "output_padding", 0, rank)
@@ -93,8 +98,12 @@ def transposed_axes(
         return extra
     return tuple(
         Axis(
-            taps=a.taps, dilation=a.dilation, stride=1, up=a.stride,
-            offset=a.pad_begin - a.span, extent=a.span - a.pad_begin - a.pad_end + e,
+            taps=a.taps,
+            dilation=a.dilation,
+            stride=1,
+            up=a.stride,
+            offset=a.pad_begin - a.span,
+            extent=a.span - a.pad_begin - a.pad_end + e,
         )
         for a, e in zip(plain, extra, strict=True)
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -86,11 +87,13 @@ class AffineConv:
         shape = (channels, 1, *[1] * rank)
         number = self.kernel
         return replace(
-            self, axes=axes, channels=(channels, channels), group=channels,
+            self,
+            axes=axes,
+            channels=(channels, channels),
+            group=channels,
             kernel=Deferred(lambda: np.full(shape, number()), number),
             marks=tuple(replace(m, axes=axes, group=channels) for m in self.marks),
         )
-
 
     def with_layout(self, rank: int) -> AffineConv:
         """The same map of channels over `rank` trailing axes; it has to be pointwise, or a mean."""
@@ -99,7 +102,9 @@ class AffineConv:
         axes, kernel = (Axis(),) * rank, self.kernel
         shape = (self.channels[0], self.channels[1] // self.group, *[1] * rank)
         return replace(
-            self, axes=axes, kernel=Deferred(lambda: kernel().reshape(shape), kernel),
+            self,
+            axes=axes,
+            kernel=Deferred(lambda: kernel().reshape(shape), kernel),
             marks=tuple(replace(m, axes=axes) for m in self.marks),
         )
 
@@ -107,20 +112,30 @@ class AffineConv:
         """A convolution with a single output per channel, as a window over the whole source."""
         axes, kernel = self.axes or (), self.kernel
         found = [a.inside(n) for a, n in zip(axes, lengths, strict=True)]
-        cut = tuple(slice(first, last) for _, first, last in found)
-        at = tuple(
-            slice(a.offset + a.dilation * first, a.offset + a.dilation * (last - 1) + 1, a.dilation)
-            if last > first else slice(0, 0)
-            for a, (_, first, last) in zip(axes, found, strict=True)
+        cut: Any = (..., *(slice(first, last) for _, first, last in found))
+        at: Any = (
+            ...,
+            *(
+                slice(
+                    a.offset + a.dilation * first,
+                    a.offset + a.dilation * (last - 1) + 1,
+                    a.dilation,
+                )
+                if last > first
+                else slice(0, 0)
+                for a, (_, first, last) in zip(axes, found, strict=True)
+            ),
         )
 
         def whole() -> Array:
             taps = kernel()
             spread = np.zeros((*taps.shape[:2], *lengths))
-            spread[(slice(None), slice(None), *at)] = taps[(slice(None), slice(None), *cut)]
+            spread[at] = taps[cut]
             return spread
 
-        return replace(self, axes=tuple(a for a, _, _ in found), kernel=Deferred(whole, kernel), unit=False)
+        return replace(
+            self, axes=tuple(a for a, _, _ in found), kernel=Deferred(whole, kernel), unit=False
+        )
 
     def without_crop(self, lengths: Lengths) -> AffineConv:
         """The same convolution on axes that pad but do not crop (`Axis.without_crop`)."""

@@ -50,9 +50,7 @@ class Axis:
     @property
     def is_identity(self) -> bool:
         """Whether output p reads element p, for every p, and there are N of them."""
-        return (
-            self.taps == self.stride == self.up == 1 and self.offset == 0 and self.extent == 0
-        )
+        return self.taps == self.stride == self.up == 1 and self.offset == 0 and self.extent == 0
 
     @property
     def is_transparent(self) -> bool:
@@ -88,8 +86,14 @@ class Axis:
         """
         if inner.is_identity:
             return self
-        steps = [s for s in (inner.stride * self.dilation * (self.taps > 1),
-                             inner.dilation * (inner.taps > 1)) if s]
+        steps = [
+            s
+            for s in (
+                inner.stride * self.dilation * (self.taps > 1),
+                inner.dilation * (inner.taps > 1),
+            )
+            if s
+        ]
         dilation = math.gcd(*steps) if steps else 1
         span = inner.stride * self.span + inner.span
         return Axis(
@@ -120,13 +124,23 @@ class Axis:
         """The smallest axis whose lattice holds the taps of both; they must agree."""
         offset = min(self.offset, other.offset)
         last = max(self.offset + self.span, other.offset + other.span)
-        steps = [d for d in (self.dilation * (self.taps > 1), other.dilation * (other.taps > 1),
-                             abs(self.offset - other.offset)) if d]
+        steps = [
+            d
+            for d in (
+                self.dilation * (self.taps > 1),
+                other.dilation * (other.taps > 1),
+                abs(self.offset - other.offset),
+            )
+            if d
+        ]
         dilation = math.gcd(*steps) if steps else 1
         reach = self if self.reads_beyond(source) else other
         wider = self if self.span >= other.span else other
         return replace(
-            reach, taps=(last - offset) // dilation + 1, dilation=dilation, offset=offset,
+            reach,
+            taps=(last - offset) // dilation + 1,
+            dilation=dilation,
+            offset=offset,
             extent=wider.extent,
         )
 

@@ -28,13 +28,14 @@ class Deferred(Generic[T]):
     def __init__(self, compute: Callable[[], T], *needs: Deferred[Any]) -> None:
         self._compute: Callable[[], T] | None = compute
         self._value: T | None = None
-        self._depth = 1 + max((n._depth for n in needs), default=0)
+        self._depth: int = 1 + max((n._depth for n in needs), default=0)
         if self._depth > _MAX_DEPTH:
             for need in needs:
                 need()
             self._depth = 1
 
     def __call__(self) -> T:
+        """The value; computed now, if it was not before."""
         if self._compute is not None:
             self._value = self._compute()
             self._compute = None

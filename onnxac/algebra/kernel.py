@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,17 +36,21 @@ def place(kernel: Array, axes: Sequence[Axis], lattice: Sequence[Axis]) -> Array
     if all(a.cells(b) == range(a.taps) for a, b in zip(lattice, axes, strict=True)):
         return kernel
     placed = np.zeros((*kernel.shape[:2], *(a.taps for a in lattice)))
-    cells = tuple(
+    cells: Any = tuple(
         slice(c.start, c.stop, c.step)
         for c in (a.cells(b) for a, b in zip(lattice, axes, strict=True))
     )
-    placed[(slice(None), slice(None), *cells)] = kernel
+    placed[(..., *cells)] = kernel
     return placed
 
 
 def compose(
-    outer: Array, outer_group: int, outer_axes: Sequence[Axis],
-    inner: Array, inner_group: int, inner_axes: Sequence[Axis],
+    outer: Array,
+    outer_group: int,
+    outer_axes: Sequence[Axis],
+    inner: Array,
+    inner_group: int,
+    inner_axes: Sequence[Axis],
 ) -> Array:
     """Kernel of outer∘inner, with gcd(outer_group, inner_group) groups.
 
@@ -59,14 +64,14 @@ def compose(
         product = contract(k)
         if result is None:
             result = np.zeros((*product.shape[:2], *(a.taps for a in axes)))
-        cells = tuple(
+        cells: Any = tuple(
             slice(start, start + step * (i.taps - 1) + 1, step)
             for start, step, i in (
                 (i.stride * o.dilation * kk // a.dilation, max(i.dilation // a.dilation, 1), i)
                 for kk, o, i, a in zip(k, outer_axes, inner_axes, axes, strict=True)
             )
         )
-        result[(slice(None), slice(None), *cells)] += product
+        result[(..., *cells)] += product
     assert result is not None, "a kernel has at least one tap"
     return result
 
@@ -81,12 +86,12 @@ def _contraction(
     taps = inner.shape[2:]
     ones = (1,) * len(taps)
     if outer_group == outer.shape[0] == inner.shape[0]:
-        return lambda k: outer[(slice(None), 0, *k)].reshape(-1, 1, *ones) * inner
+        return lambda k: _tap(outer, k).reshape(-1, 1, *ones) * inner
     if inner_group == inner.shape[0] == inner_group * inner.shape[1]:
         per_group = inner.reshape(outer_group, 1, -1, *taps)
 
         def scale_columns(k: tuple[int, ...]) -> Array:
-            rows = outer[(slice(None), slice(None), *k)].reshape(outer_group, -1, outer.shape[1])
+            rows = _tap(outer, k).reshape(outer_group, -1, outer.shape[1])
             return (rows.reshape(*rows.shape, *ones) * per_group).reshape(
                 outer.shape[0], outer.shape[1], *taps
             )
@@ -99,14 +104,22 @@ def _contraction(
     blocks = right.reshape(group, right.shape[0] // group, -1)
 
     def multiply(k: tuple[int, ...]) -> Array:
-        rows = left[(slice(None), slice(None), *k)].reshape(group, -1, left.shape[1])
+        rows = _tap(left, k).reshape(group, -1, left.shape[1])
         return np.asarray(rows @ blocks).reshape(outer.shape[0], width, *taps)
 
     return multiply
+
+
+def _tap(kernel: Array, k: tuple[int, ...]) -> Array:
+    """The matrix [out, in/group] at one tap."""
+    at: Any = (..., *k)
+    return np.asarray(kernel[at])
 
 
 def apply_to_constant(kernel: Array, group: int, value: Array) -> Array:
     """Response [out] to a source that is `value` [in] everywhere."""
     summed = kernel.reshape(kernel.shape[0], kernel.shape[1], -1).sum(axis=2)
     per_group = value.reshape(group, 1, -1)
-    return np.asarray((summed.reshape(group, -1, summed.shape[1]) * per_group).sum(axis=2)).reshape(-1)
+    return np.asarray((summed.reshape(group, -1, summed.shape[1]) * per_group).sum(axis=2)).reshape(
+        -1
+    )

@@ -30,7 +30,9 @@ def merge(convs: Sequence[AffineConv], lengths: Lengths) -> AffineConv | Obstacl
     if shaped is None or shaped.axes is None:
         numbers = [c.kernel for c in convs]
         return replace(
-            convs[0], unit=False, marks=marks,
+            convs[0],
+            unit=False,
+            marks=marks,
             kernel=Deferred(lambda: np.asarray(sum(k() for k in numbers)), *numbers),
         )
     laid = [c.laid_out(len(shaped.axes), shaped.channels[0]) for c in convs]
@@ -47,7 +49,11 @@ def merge(convs: Sequence[AffineConv], lengths: Lengths) -> AffineConv | Obstacl
         axes = tuple(a.union(b, n) for a, b, n in pairs)
     group = math.gcd(*(c.group for c in laid))
     return replace(
-        shaped, axes=axes, group=group, kernel=_summed(laid, axes, group), unit=False,
+        shaped,
+        axes=axes,
+        group=group,
+        kernel=_summed(laid, axes, group),
+        unit=False,
         fill=next((c.fill for c in laid if c.fill is not None), None),
         marks=tuple(m for c in laid for m in c.marks),
     )
@@ -59,9 +65,9 @@ def _summed(convs: Sequence[AffineConv], axes: tuple[Axis, ...], group: int) -> 
     ]
 
     def total() -> Array:
-        return np.asarray(sum(
-            kernels.place(kernels.regroup(k(), g, group), own, axes) for k, g, own in parts
-        ))
+        return np.asarray(
+            sum(kernels.place(kernels.regroup(k(), g, group), own, axes) for k, g, own in parts)
+        )
 
     needs: list[Deferred[Any]] = [k for k, _, _ in parts]
     return Deferred(total, *needs)
@@ -74,9 +80,7 @@ def _same_fill(a: AffineConv, b: AffineConv, lengths: Lengths) -> bool:
     return a.fill is b.fill or not pads(a) or not pads(b) or is_fill(a.fill, b.fill, 0.0)
 
 
-def is_fill(
-    value: Deferred[Array] | None, fill: Deferred[Array] | None, tolerance: float
-) -> bool:
+def is_fill(value: Deferred[Array] | None, fill: Deferred[Array] | None, tolerance: float) -> bool:
     """Whether both are one vector; None is zero. Zero itself admits no tolerance."""
     if value is None and fill is None:
         return True

@@ -73,9 +73,7 @@ def padded_axes(conv: AffineConv, lengths: Lengths) -> tuple[int, ...]:
 # Axis orders.
 
 
-def _framed(
-    reader: AffineSum, name: str, inner: AffineSum, rank: int
-) -> AffineSum | Obstacle:
+def _framed(reader: AffineSum, name: str, inner: AffineSum, rank: int) -> AffineSum | Obstacle:
     """The reader in the axis order in which `inner` is summed up.
 
     Its own order has to become that one: then every other term is transposed instead.
@@ -90,9 +88,11 @@ def _framed(
         if turn is not None and (not conv.is_pointwise or conv.reshaped):
             return Obstacle("layout", f"{name} is transposed between the two")
         if turn is not None and conv.axes is not None:
-            conv = conv.with_layout(layout_before(len(conv.axes), turn))
+            laid = conv.with_layout(layout_before(len(conv.axes), turn))
+        else:
+            laid = conv
         view = None if source == name else then(conv.view, back)
-        terms.append((source, replace(conv, view=view)))
+        terms.append((source, replace(laid, view=view)))
     perm = then(turn, reader.perm)
     if turn is not None and len(turn) != rank:
         return Obstacle("layout", f"{name} has another rank than its axis order")
@@ -104,10 +104,13 @@ def _unturned(inner: AffineSum) -> AffineSum:
     if inner.perm is None or not all(c.is_pointwise and not c.reshaped for _, c in inner.terms):
         return inner
     terms = tuple(
-        (s, replace(
-            c if c.axes is None else c.with_layout(layout_after(len(c.axes), inner.perm)),
-            view=then(c.view, inner.perm),
-        ))
+        (
+            s,
+            replace(
+                c if c.axes is None else c.with_layout(layout_after(len(c.axes), inner.perm)),
+                view=then(c.view, inner.perm),
+            ),
+        )
         for s, c in inner.terms
     )
     return AffineSum(terms, inner.bias, inner.steps)
@@ -149,7 +152,8 @@ def _spread(name: str, outer: AffineConv, inner: AffineSum) -> Obstacle | None:
         inner.bias is not None or not all(c.is_pointwise for _, c in inner.terms)
     ):
         return Obstacle(
-            "spread", f"zeros are put between the elements of {name}, which has a bias or looks "
+            "spread",
+            f"zeros are put between the elements of {name}, which has a bias or looks "
             "at neighbours",
         )
     for _, conv in inner.terms:
@@ -176,7 +180,8 @@ def _border(
             for i in beyond
         ):
             return Obstacle(
-                "border", f"padding reads past the border of {name}, which sums over neighbours "
+                "border",
+                f"padding reads past the border of {name}, which sums over neighbours "
                 "or was cropped: it would compute something else than that padding there",
             )
     if all(outer.axes[i].edge != "zero" for i in beyond):
@@ -184,9 +189,10 @@ def _border(
     if is_fill(inner.bias, outer.fill, tolerance):
         return None
     return Obstacle(
-        "border", f"padding reads past the border of {name}: its bias is not zero"
-        if outer.fill is None else
-        f"padding reads past the border of {name}: its bias is not the constant that is there",
+        "border",
+        f"padding reads past the border of {name}: its bias is not zero"
+        if outer.fill is None
+        else f"padding reads past the border of {name}: its bias is not the constant that is there",
     )
 
 
@@ -199,14 +205,25 @@ def _compose(outer: AffineConv, inner: AffineConv, beyond: tuple[int, ...]) -> A
         shaped = inner if outer.axes is None else outer
         marks = _marks(outer, inner, shaped.axes or (), shaped.group)
         return replace(
-            shaped, unit=unit, kernel=_composed_kernel(outer, inner), fill=inner.fill,
-            view=inner.view, mean=outer.mean or inner.mean, marks=marks,
+            shaped,
+            unit=unit,
+            kernel=_composed_kernel(outer, inner),
+            fill=inner.fill,
+            view=inner.view,
+            mean=outer.mean or inner.mean,
+            marks=marks,
             reshaped=outer.reshaped or inner.reshaped,
         )
     if inner.unfold:
-        kernel, shape = outer.kernel, (outer.channels[0], inner.channels[1], *(a.taps for a in inner.axes))
+        kernel, shape = (
+            outer.kernel,
+            (outer.channels[0], inner.channels[1], *(a.taps for a in inner.axes)),
+        )
         return replace(
-            inner, channels=(outer.channels[0], inner.channels[1]), unfold=False, reshaped=True,
+            inner,
+            channels=(outer.channels[0], inner.channels[1]),
+            unfold=False,
+            reshaped=True,
             kernel=Deferred(lambda: kernel().reshape(shape), kernel),
             marks=_marks(outer, inner, inner.axes, 1),
         )
@@ -216,9 +233,16 @@ def _compose(outer: AffineConv, inner: AffineConv, beyond: tuple[int, ...]) -> A
     )
     group = math.gcd(outer.group, inner.group)
     return AffineConv(
-        axes, (outer.channels[0], inner.channels[1]), group, _composed_kernel(outer, inner), unit,
-        None if beyond else inner.fill, _marks(outer, inner, axes, group),
-        view=inner.view, mean=outer.mean or inner.mean, unfold=outer.unfold,
+        axes,
+        (outer.channels[0], inner.channels[1]),
+        group,
+        _composed_kernel(outer, inner),
+        unit,
+        None if beyond else inner.fill,
+        _marks(outer, inner, axes, group),
+        view=inner.view,
+        mean=outer.mean or inner.mean,
+        unfold=outer.unfold,
         reshaped=outer.reshaped or inner.reshaped,
     )
 
@@ -250,7 +274,8 @@ def _marks(
         Mark(
             tuple(dict.fromkeys((*i.steps, *o.steps))),
             tuple(a.after(b) for a, b in zip(o.axes, i.axes, strict=True))
-            if o.axes and i.axes else o.axes or i.axes,
+            if o.axes and i.axes
+            else o.axes or i.axes,
             math.gcd(o.group, i.group) if o.axes and i.axes else max(o.group, i.group),
         )
         for i in inner.marks
@@ -267,7 +292,8 @@ def _respond(outer: AffineConv, bias: Deferred[Array]) -> Deferred[Array]:
         return Deferred(lambda: kernel() * bias(), kernel, bias)
     return Deferred(
         lambda: kernels.apply_to_constant(kernel(), group, np.broadcast_to(bias(), (width,))),
-        kernel, bias,
+        kernel,
+        bias,
     )
 
 
@@ -275,5 +301,3 @@ def _total(biases: Sequence[Deferred[Array]]) -> Deferred[Array] | None:
     if len(biases) < 2:
         return biases[0] if biases else None
     return Deferred(lambda: np.asarray(sum(b() for b in biases)), *biases)
-
-

@@ -141,10 +141,10 @@ def run(arguments: Sequence[str]) -> int:
         screen.error("interrupted; nothing was written")
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever reads our output has seen enough. What is left in the buffer must not be
-        # written when the interpreter ends.
+        # Whoever reads our output has left. What is in the buffer still must not be written
+        # when the interpreter ends. Typer, which sees most of these first, ends with 1, too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 1
     except Exception as error:
         return screen.fail_bug(error, BUG)
     return code if isinstance(code, int) else 0

@@ -70,9 +70,10 @@ def check(
             findings.append(examine(path, options, budget))
     told = marked(to_text(findings))
     if format is Format.TEXT:
-        screen.show(told)
+        # A line per model, for grep as well.
+        screen.show(told, wrap=False)
     else:
         # The result goes to a file, as a rule; whoever reads the log wants to see it as well.
-        screen.say(told)
+        screen.say(told, wrap=False)
         screen.write(FORMATS[format.value](findings))
     raise typer.Exit(max(f.exit_code for f in findings))

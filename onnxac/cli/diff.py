@@ -70,7 +70,7 @@ def diff(
         write_text(place, page)
     if not quiet:
         screen.write(text)
-    screen.say(f"The page is {place}" if output is None else f"Wrote {place}")
+    screen.say(f"The page is {place}" if output is None else f"Wrote {place}", wrap=False)
     if importlib.util.find_spec("netron") is None:
         screen.say("Without netron it has no graphs; `pip install onnxac[netron]` adds them")
     if open_page and not webbrowser.open(place.resolve().as_uri()):

@@ -41,15 +41,15 @@ class Screen:
         """Whether lists are shown whole."""
         return self.verbose > 0
 
-    def say(self, *what: RenderableType) -> None:
+    def say(self, *what: RenderableType, wrap: bool = True) -> None:
         """Show something to people; not with -q."""
         if not self.quiet:
-            self._console(sys.stderr).print(*what, sep="\n")
+            self._console(sys.stderr).print(*what, sep="\n", soft_wrap=not wrap)
 
-    def show(self, *what: RenderableType) -> None:
+    def show(self, *what: RenderableType, wrap: bool = True) -> None:
         """Print a result that is laid out for people; not with -q."""
         if not self.quiet:
-            self._console(sys.stdout).print(*what, sep="\n")
+            self._console(sys.stdout).print(*what, sep="\n", soft_wrap=not wrap)
 
     def write(self, text: str) -> None:
         """Print a result as it is."""

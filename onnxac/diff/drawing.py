@@ -19,8 +19,9 @@ WIDTH = 320
 # Where the labels end and the wires begin.
 WIRES = 152
 COLOURS = 8
-# A branch may hold hundreds of nodes: the drawing shows this many of their types.
-OPS_SHOWN = 3
+# A branch may hold hundreds of nodes: as many of their types are named as fit.
+OPS_WIDTH = 19
+SEPARATOR = " · "
 BRANCHES_SHOWN = 12
 
 _ABBREVIATED = {
@@ -29,6 +30,8 @@ _ABBREVIATED = {
     "GlobalAveragePool": "GAP",
     "ConvTranspose": "ConvT",
 }
+
+_WEIGHTY = ("Conv", "BN", "MatMul", "Gemm", "AvgPool", "ConvT")
 
 Cell = tuple[int, int]
 
@@ -103,14 +106,14 @@ def branch_title(branch: Branch) -> str:
 
 def branch_ops(branch: Branch) -> str:
     """The types of the nodes along a branch, each once, shortened."""
-    kinds = list(dict.fromkeys(_ABBREVIATED.get(n.op, n.op) for n in branch.nodes))
-    if not kinds:
-        return "identity"
+    kinds = list(dict.fromkeys(_ABBREVIATED.get(n.op, n.op)[:OPS_WIDTH] for n in branch.nodes))
+    if len(SEPARATOR.join(kinds)) <= OPS_WIDTH:
+        return SEPARATOR.join(kinds) or "identity"
     # The operators with weights say most about a branch; keep them when there are many.
-    if len(kinds) > OPS_SHOWN:
-        weighty = [k for k in kinds if k in ("Conv", "BN", "MatMul", "Gemm", "AvgPool")]
-        kinds = [*(weighty or kinds)[:OPS_SHOWN], "…"]
-    return " · ".join(k[:18] for k in kinds)
+    shown = [k for k in kinds if k in _WEIGHTY] or kinds
+    while len(SEPARATOR.join((*shown, "…"))) > OPS_WIDTH and len(shown) > 1:
+        shown.pop()
+    return SEPARATOR.join((*shown, "…"))
 
 
 @dataclass(frozen=True)

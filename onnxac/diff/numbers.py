@@ -37,7 +37,9 @@ def percent(before: float, after: float) -> str:
     if before == 0:
         return "new"
     change = 100 * (after - before) / before
-    text = f"{abs(change):.0f}" if abs(change) >= 10 else f"{abs(change):.1f}"
+    # Near the whole, a digit more keeps what is left from looking like nothing.
+    is_whole = abs(change) >= 10 and not 99 < abs(change) < 100
+    text = f"{abs(change):.0f}" if is_whole else f"{math.floor(abs(change) * 10) / 10:.1f}"
     return f"{'+' if change > 0 else MINUS}{text} %"
 
 

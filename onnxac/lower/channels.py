@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 from onnxac.algebra import AffineConv, AffineSum, Axis, Deferred, Obstacle
 from onnxac.algebra.affine import Mark, number
 from onnxac.algebra.kernel import Array
-from onnxac.facts import Shape
+from onnxac.extents import Shape
 from onnxac.lower.context import Context, Lowered, Rule, attribute
 
 
@@ -27,7 +27,10 @@ def _matrix(make: Callable[[], Array], out: int, width: int, shape: Shape, step:
     rank = len(shape) - 2
     axes = (Axis(),) * rank
     return AffineConv(
-        axes, (out, width), 1, Deferred(lambda: make().reshape(out, width, *[1] * rank)),
+        axes,
+        (out, width),
+        1,
+        Deferred(lambda: make().reshape(out, width, *[1] * rank)),
         marks=(Mark((step,), axes, 1),),
     )
 
@@ -61,9 +64,7 @@ def _gather(node: gs.Node, output: int, context: Context) -> Lowered:
 def _concat(node: gs.Node, output: int, context: Context) -> Lowered:
     step = context.step(node)
     if len(node.inputs) == 1:
-        return AffineSum(
-            ((node.inputs[0].name, number(1.0, (step,))),), None, frozenset({step})
-        )
+        return AffineSum(((node.inputs[0].name, number(1.0, (step,))),), None, frozenset({step}))
     shapes = [context.shape(t) for t in node.inputs]
     first = shapes[0]
     if first is None or len(first) < 2 or int(attribute(node, "axis", 0)) % len(first) != 1:

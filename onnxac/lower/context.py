@@ -13,7 +13,9 @@ from onnx import TensorProto
 from onnxac.algebra import AffineConv, AffineSum, Axis, Deferred, Obstacle
 from onnxac.algebra.affine import Mark, number
 from onnxac.algebra.kernel import Array
-from onnxac.facts import QUANTIZED, Dim, Facts, Shape
+from onnxac.constants import QUANTIZED
+from onnxac.extents import Dim, Shape
+from onnxac.facts import Facts
 from onnxac.windows import OPERANDS
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
@@ -55,7 +57,7 @@ class Context:
         return tuple(int(str(d)) for d in shape)
 
     def array(self, name: str) -> Deferred[Array]:
-        """A constant in float64, read when it is needed. Its dtype is rounded to once, at the end."""
+        """A constant in float64, read when it is needed."""
 
         def read() -> Array:
             value = self.facts.value(name)
@@ -144,7 +146,10 @@ def diagonal(values: Deferred[Array], size: int, layout: int, step: int) -> Affi
     axes = (Axis(),) * layout
     shape = (size, 1, *[1] * layout)
     return AffineConv(
-        axes, (size, size), size, Deferred(lambda: values().reshape(shape), values),
+        axes,
+        (size, size),
+        size,
+        Deferred(lambda: values().reshape(shape), values),
         marks=(Mark((step,), axes, size),),
     )
 
@@ -153,8 +158,12 @@ def shifted(axes: tuple[Axis, ...], channels: int, step: int) -> AffineConv:
     """Every channel by itself, at positions given by `axes`: crops, paddings, strides."""
     shape = (channels, 1, *(a.taps for a in axes))
     return AffineConv(
-        axes, (channels, channels), channels, Deferred(lambda: np.ones(shape)),
-        unit=math.prod(a.taps for a in axes) == 1, marks=(Mark((step,), axes, channels),),
+        axes,
+        (channels, channels),
+        channels,
+        Deferred(lambda: np.ones(shape)),
+        unit=math.prod(a.taps for a in axes) == 1,
+        marks=(Mark((step,), axes, channels),),
     )
 
 

@@ -62,7 +62,11 @@ def _gemm(node: gs.Node, output: int, context: Context) -> Lowered:
 
 
 def _pointwise(
-    node: gs.Node, source: str, matrix: Deferred[Array], channels: tuple[int, int], layout: int,
+    node: gs.Node,
+    source: str,
+    matrix: Deferred[Array],
+    channels: tuple[int, int],
+    layout: int,
     context: Context,
 ) -> AffineSum:
     step, axes = context.step(node), (Axis(),) * layout

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxac.algebra import AffineSum, Deferred, Edge, Obstacle
-from onnxac.facts import static
+from onnxac.extents import static
 from onnxac.lower.channels import selection
 from onnxac.lower.context import Context, Lowered, Rule, attribute, shifted
 from onnxac.windows import pad_axes, slice_axes

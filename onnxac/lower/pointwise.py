@@ -1,8 +1,8 @@
 """Elementwise operators: sums, and scales and shifts by per-channel constants.
 
-    BatchNormalization   y = γ·(x − μ)/√(σ² + ε) + β          Ioffe & Szegedy 2015, algorithm 2
-    Add, Sub, Sum, Mean  y = ±a ± b, and shifts by constants
-    Mul, Div, Neg        y = c·x
+BatchNormalization   y = γ·(x − μ)/√(σ² + ε) + β          Ioffe & Szegedy 2015, algorithm 2
+Add, Sub, Sum, Mean  y = ±a ± b, and shifts by constants
+Mul, Div, Neg        y = c·x
 """
 
 from __future__ import annotations
@@ -118,7 +118,9 @@ def _batch_normalization(node: gs.Node, output: int, context: Context) -> Lowere
     if output:
         return None
     if context.opset < 7:
-        return Obstacle("opset", f"BatchNormalization of opset {context.opset} is not read; 7 is the oldest")
+        return Obstacle(
+            "opset", f"BatchNormalization of opset {context.opset} is not read; 7 is the oldest"
+        )
     if attribute(node, "training_mode", 0) or sum(bool(t.name) for t in node.outputs) > 1:
         return Obstacle("training", "it is in training mode: its statistics depend on the batch")
     if not attribute(node, "spatial", 1):

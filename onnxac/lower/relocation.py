@@ -15,19 +15,21 @@ that an exporter baked in) don't count, as long as one is left.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import onnx_graphsurgeon as gs
 from onnx import NodeProto
 
-from onnxac.algebra import AffineSum, Axis, Deferred, Edge, Obstacle
+from onnxac.algebra import AffineSum, Deferred
 from onnxac.algebra.kernel import Array
-from onnxac.facts import Extent, Values, run_node
+from onnxac.constants import Values, run_node
+from onnxac.extents import Extent
 from onnxac.lower.context import Context, shifted
+from onnxac.lower.labels import Located, locate
 
 # Operators that move data, and the inputs that are moved; None for all of them.
 _MOVED: dict[str, tuple[int, ...] | None] = {
@@ -40,11 +42,11 @@ _TELLING = {"ScatterND", "ScatterElements", "Concat", "Where", "Gather"}
 _MAX_NODES = 20_000
 _MAX_ELEMENTS = 2**25
 _MAX_TRIES = 256
+# Labels start here, twice: far beyond any constant, and exact in float64.
+_LOW, _HIGH = 2.0**40, 2.0**41
 
 Sizes = dict[str, int]
 _Role = Literal["data", "shape", "index"]
-Integers = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Region:
     definition: AffineSum
 
 
-class _Rejected(Exception):
+class _RejectedError(Exception):
     """The region can't be computed at these sizes."""
 
 
@@ -70,8 +72,11 @@ class Regions:
     """
 
     def __init__(
-        self, nodes: Sequence[gs.Node], context: Context,
-        origin: Callable[[gs.Node], NodeProto | None], fixed: frozenset[str],
+        self,
+        nodes: Sequence[gs.Node],
+        context: Context,
+        origin: Callable[[gs.Node], NodeProto | None],
+        fixed: frozenset[str],
     ) -> None:
         self._nodes, self._context, self._fixed, self._origin = nodes, context, fixed, origin
         self._facts = context.facts
@@ -83,7 +88,11 @@ class Regions:
         found: list[Region] = []
         inside: set[int] = set()
         for node in reversed(self._nodes):
-            if node.op in _MOVED and id(node) not in inside and self._context.is_float(node.outputs[0].name):
+            if (
+                node.op in _MOVED
+                and id(node) not in inside
+                and self._context.is_float(node.outputs[0].name)
+            ):
                 region = self._region(node)
                 if region is not None:
                     found.append(region)
@@ -100,22 +109,12 @@ class Regions:
             return None
         if shape[1] != output[1] or not isinstance(shape[1], int):
             return None
-        region = frozenset(id(n) for n in nodes)
-        results: list[tuple[tuple[Axis, ...], Array | None]] = []
-        for sizes in self._sizes(nodes, source):
-            try:
-                results.append(self._located(head.outputs[0].name, source, sizes, region))
-            except _Rejected:
-                continue
-            if results[-1][0] == ():
-                return None
-        if not results or any(not _same(r, results[0]) for r in results):
+        located = self._located(head.outputs[0].name, source, nodes)
+        if located is None:
             return None
-        axes, fill = results[0]
-        step = self._context.step(head)
-        conv = shifted(axes, shape[1], step)
-        if fill is not None:
-            conv = replace(conv, fill=Deferred.of(fill))
+        conv = shifted(located.axes, shape[1], self._context.step(head))
+        if located.fill is not None:
+            conv = replace(conv, fill=Deferred.of(located.fill))
         inner = self._inner(head, nodes)
         steps = frozenset(self._context.step(n) for n in nodes)
         return Region(
@@ -167,10 +166,12 @@ class Regions:
         changed = True
         while changed:
             outside = {
-                id(n) for n in nodes if id(n) in inner and any(
-                    t.name in self._fixed or any(
-                        id(r) in self._known and id(r) not in region for r in t.outputs
-                    )
+                id(n)
+                for n in nodes
+                if id(n) in inner
+                and any(
+                    t.name in self._fixed
+                    or any(id(r) in self._known and id(r) not in region for r in t.outputs)
                     for t in n.outputs
                 )
             }
@@ -184,15 +185,24 @@ class Regions:
     def _sizes(self, nodes: list[gs.Node], source: str) -> Iterator[Sizes]:
         inside = {t.name for n in nodes for t in n.outputs}
         outside = [
-            t.name for n in nodes for t in n.inputs
+            t.name
+            for n in nodes
+            for t in n.inputs
             if t.name not in inside and not self._facts.is_constant(t.name)
         ]
-        roots = sorted({
-            d.root for t in (source, *outside) for d in self._facts.shape(t) or ()
-            if isinstance(d, Extent)
-        })
+        roots = sorted(
+            {
+                d.root
+                for t in (source, *outside)
+                for d in self._facts.shape(t) or ()
+                if isinstance(d, Extent)
+            }
+        )
         extents = {
-            d for n in nodes for t in (*n.inputs, *n.outputs) for d in self._facts.shape(t.name) or ()
+            d
+            for n in nodes
+            for t in (*n.inputs, *n.outputs)
+            for d in self._facts.shape(t.name) or ()
             if isinstance(d, Extent) and d.root in roots
         }
         if not roots:
@@ -201,14 +211,20 @@ class Regions:
         baked = self._integers(nodes)
         start = 2 * max(baked, default=0) + 9
         for n in range(2):
-            yield {r: (2 + n if self._is_batch(r) else start + 7 * n + i) for i, r in enumerate(roots)}
-        options = [[2] if self._is_batch(r) else _fitting(r, extents, baked) or [start] for r in roots]
+            yield {
+                r: (2 + n if self._is_batch(r) else start + 7 * n + i) for i, r in enumerate(roots)
+            }
+        options = [
+            [2] if self._is_batch(r) else _fitting(r, extents, baked) or [start] for r in roots
+        ]
         for combination in itertools.islice(itertools.product(*options), _MAX_TRIES):
             yield dict(zip(roots, combination, strict=True))
 
     def _is_batch(self, root: str) -> bool:
         return any(
-            (shape := self._facts.shape(t.name)) and isinstance(shape[0], Extent) and shape[0].root == root
+            (shape := self._facts.shape(t.name))
+            and isinstance(shape[0], Extent)
+            and shape[0].root == root
             for t in self._context.inputs
         )
 
@@ -225,27 +241,38 @@ class Regions:
 
     # Running on labels.
 
-    def _located(
-        self, tensor: str, source: str, sizes: Sizes, region: frozenset[int]
-    ) -> tuple[tuple[Axis, ...], Array | None]:
+    def _located(self, tensor: str, source: str, nodes: list[gs.Node]) -> Located | None:
+        """The region's geometry, if it is the same at all sizes at which it can be computed."""
+        region = frozenset(id(n) for n in nodes)
+        found: Located | None = None
+        for sizes in self._sizes(nodes, source):
+            try:
+                here = self._at(tensor, source, sizes, region)
+            except _RejectedError:
+                continue
+            if here is None or (found is not None and not here.equals(found)):
+                return None
+            found = here
+        return found
+
+    def _at(self, tensor: str, source: str, sizes: Sizes, region: frozenset[int]) -> Located | None:
+        """Run the region twice: what moves by the distance of the labels is a copy."""
         shape = self._concrete(source, sizes)
-        count = int(np.prod(shape))
+        count = math.prod(shape)
         if count > _MAX_ELEMENTS:
-            raise _Rejected
-        bases = (2.0**40, 2.0**41)
-        runs = [
-            self._run(tensor, source, (base + np.arange(count, dtype=np.float64)).reshape(shape), sizes, region)
-            for base in bases
-        ]
-        copied = runs[1] - runs[0] == bases[1] - bases[0]
-        if not np.array_equal(runs[0][~copied], runs[1][~copied]):
-            return (), None
-        return _geometry((runs[0] - bases[0]).astype(np.int64), copied, runs[0], shape)
+            raise _RejectedError
+        numbers = np.arange(count, dtype=np.float64).reshape(shape)
+        low = self._run(tensor, source, _LOW + numbers, sizes, region)
+        high = self._run(tensor, source, _HIGH + numbers, sizes, region)
+        copied = high - low == _HIGH - _LOW
+        if not np.array_equal(low[~copied], high[~copied]):
+            return None
+        return locate((low - _LOW).astype(np.int64), copied, low, shape)
 
     def _concrete(self, name: str, sizes: Sizes) -> tuple[int, ...]:
         shape = self._facts.shape(name)
         if shape is None or any(isinstance(d, Extent) and d.root not in sizes for d in shape):
-            raise _Rejected
+            raise _RejectedError
         return tuple(d if isinstance(d, int) else d.at(sizes[d.root]) for d in shape)
 
     def _run(
@@ -273,7 +300,7 @@ class Regions:
                 known.update((t.name, r) for t, r in zip(node.outputs, results, strict=False))
         result = known[tensor]
         if result is None or result.dtype != np.float64:
-            raise _Rejected
+            raise _RejectedError
         return result
 
     def _evaluate(self, node: gs.Node, inputs: list[Values | None]) -> Sequence[Values]:
@@ -282,7 +309,7 @@ class Regions:
         try:
             return run_node(origin, inputs, {"": self._context.opset})
         except Exception as error:  # whatever the reference operator says: not at these sizes
-            raise _Rejected from error
+            raise _RejectedError from error
 
 
 def _fitting(root: str, extents: set[Extent], baked: set[int]) -> list[int]:
@@ -299,82 +326,3 @@ def _fitting(root: str, extents: set[Extent], baked: set[int]) -> list[int]:
             if r > 4 and extent.at(r) == value:
                 found.setdefault(tuple(e.at(r) for e in own), r)
     return sorted(found.values())
-
-
-def _same(a: tuple[tuple[Axis, ...], Array | None], b: tuple[tuple[Axis, ...], Array | None]) -> bool:
-    if a[0] != b[0] or (a[1] is None) != (b[1] is None):
-        return False
-    return a[1] is None or b[1] is None or bool(np.array_equal(a[1], b[1]))
-
-
-def _geometry(
-    labels: Integers, copied: Flags, values: Array, shape: tuple[int, ...]
-) -> tuple[tuple[Axis, ...], Array | None]:
-    """Axes and fill that put the labels where they are; ((), None) where nothing does.
-
-    labels  number of the source element that each output element is, where `copied`
-    """
-    nothing: tuple[tuple[Axis, ...], Array | None] = ((), None)
-    out = labels.shape
-    if out[:2] != shape[:2] or not copied.any():
-        return nothing
-    where = np.unravel_index(np.where(copied, labels, 0), shape)
-    axes: list[Axis] = []
-    held = np.ones(out, bool)
-    expected = []
-    for axis in range(2, len(out)):
-        line = _line(where[axis], copied, axis)
-        if line is None:
-            return nothing
-        found, inside = line
-        geometry = _axis(found, inside, shape[axis], out[axis])
-        if geometry is None:
-            return nothing
-        axes.append(geometry)
-        view = [1] * len(out)
-        view[axis] = out[axis]
-        held = held & inside.reshape(view)
-        expected.append(found.reshape(view))
-    batch = np.arange(out[0]).reshape(-1, *[1] * (len(out) - 1))
-    channel = np.arange(out[1]).reshape(1, -1, *[1] * (len(out) - 2))
-    right = np.ravel_multi_index(
-        np.broadcast_arrays(batch, channel, *(np.clip(e, 0, None) for e in expected)), shape
-    )
-    if not np.array_equal(copied, held) or not np.array_equal(labels[copied], right[held]):
-        return nothing
-    if held.all():
-        return tuple(axes), None
-    per_channel = [values[:, c][~held[:, c]] for c in range(out[1])]
-    fill = np.asarray([v[0] for v in per_channel])
-    if any(np.any(v != f) for v, f in zip(per_channel, fill, strict=True)):
-        return nothing
-    return tuple(axes), fill if np.any(fill) else None
-
-
-def _line(positions: Integers, copied: Flags, axis: int) -> tuple[Integers, Flags] | None:
-    """Source position per output position along one axis, and where there is one."""
-    rest = tuple(i for i in range(positions.ndim) if i != axis)
-    inside = copied.any(axis=rest)
-    found = np.where(copied, positions, -1).max(axis=rest)
-    return found, inside
-
-
-def _axis(found: Integers, inside: Flags, length: int, out: int) -> Axis | None:
-    extent = out - length
-    at = np.arange(out)
-    first = int(np.argmax(inside))
-    offset = int(found[first]) - first
-    if not inside.all():
-        beyond = (at + offset >= 0) & (at + offset < length)
-        return Axis(offset=offset, extent=extent) if np.array_equal(beyond, inside) else None
-    modes: list[tuple[Edge, Callable[[Integers], Integers]]] = [
-        ("zero", lambda p: p),
-        ("wrap", lambda p: p % length),
-        ("edge", lambda p: np.clip(p, 0, length - 1)),
-        ("reflect", lambda p: length - 1 - np.abs(length - 1 - np.abs(p))),
-    ]
-    for edge, source in modes:
-        for shift in range(-length + 1, length):
-            if np.array_equal(source(at + shift), found):
-                return Axis(offset=shift, extent=extent, edge=edge)
-    return None

@@ -18,7 +18,7 @@ import onnx_graphsurgeon as gs
 from onnxac.algebra import AffineConv, AffineSum, Axis, Deferred
 from onnxac.algebra.affine import Mark
 from onnxac.algebra.frame import plain
-from onnxac.facts import Shape
+from onnxac.extents import Shape
 from onnxac.lower.context import Context, Lowered, Rule, attribute, same, shifted
 
 
@@ -63,9 +63,13 @@ def _flattened(before: Shape, after: Shape, step: int) -> AffineConv | None:
         return replace(shifted((Axis(),) * len(lengths), channels, step), reshaped=True)
     axes = tuple(Axis(taps=n, extent=1 - n) for n in lengths)
     return AffineConv(
-        axes, (count, channels), 1,
+        axes,
+        (count, channels),
+        1,
         Deferred(lambda: np.eye(count).reshape(count, channels, *lengths)),
-        marks=(Mark((step,), axes, 1),), unfold=True, reshaped=True,
+        marks=(Mark((step,), axes, 1),),
+        unfold=True,
+        reshaped=True,
     )
 
 

@@ -12,7 +12,7 @@ from onnxac.algebra import AffineConv, AffineSum, Axis, Deferred, Obstacle
 from onnxac.algebra.affine import Mark
 from onnxac.algebra.frame import Perm, inverse, plain
 from onnxac.algebra.kernel import Array
-from onnxac.facts import static
+from onnxac.extents import static
 from onnxac.lower.context import Context, Lowered, Rule, attribute, shifted
 from onnxac.windows import transposed_axes, window_axes
 
@@ -65,7 +65,9 @@ def _average_pool(node: gs.Node, output: int, context: Context) -> Lowered:
     lengths = static(shape[2:])
     padded = any(a.reads_beyond(n) for a, n in zip(axes, lengths, strict=True))
     if padded and not attribute(node, "count_include_pad", 0):
-        return Obstacle("average", "count_include_pad=0: at the border it divides by fewer elements")
+        return Obstacle(
+            "average", "count_include_pad=0: at the border it divides by fewer elements"
+        )
     channels, share = shape[1], 1.0 / math.prod(taps)
     kernel = Deferred(lambda: np.full((channels, 1, *taps), share))
     return _affine(node, context, axes, (channels, channels), channels, kernel)
@@ -81,9 +83,11 @@ def _global_average(node: gs.Node, output: int, context: Context) -> Lowered:
 def _reduce_mean(node: gs.Node, output: int, context: Context) -> Lowered:
     """A mean over all axes but the first and one more: the channels are on that one."""
     shape = context.shape(node.inputs[0])
-    axes = context.facts.value(node.inputs[1].name) if len(node.inputs) > 1 and context.is_constant(
-        node.inputs[1]
-    ) else node.attrs.get("axes")
+    axes = (
+        context.facts.value(node.inputs[1].name)
+        if len(node.inputs) > 1 and context.is_constant(node.inputs[1])
+        else node.attrs.get("axes")
+    )
     if shape is None or axes is None or len(shape) < 3:
         return None
     rank = len(shape)
@@ -126,8 +130,13 @@ def _lengths(node: gs.Node, context: Context, rank: int) -> list[int | None]:
 
 
 def _mismatch(
-    node: gs.Node, context: Context, axes: tuple[Axis, ...] | Obstacle, group: int,
-    channels: int, divisible: int, out: int,
+    node: gs.Node,
+    context: Context,
+    axes: tuple[Axis, ...] | Obstacle,
+    group: int,
+    channels: int,
+    divisible: int,
+    out: int,
 ) -> Obstacle | None:
     """What the checker lets pass, and a runtime may crash on."""
     if isinstance(axes, Obstacle):
@@ -136,7 +145,9 @@ def _mismatch(
         return Obstacle("attributes", f"group {group} does not divide its channels")
     shape = context.shape(node.inputs[0])
     if shape is not None and isinstance(shape[1], int) and shape[1] != channels:
-        return Obstacle("attributes", f"its weight takes {channels} channels, its input has {shape[1]}")
+        return Obstacle(
+            "attributes", f"its weight takes {channels} channels, its input has {shape[1]}"
+        )
     bias = context.operand(node, 2)
     if bias is not None:
         if not context.is_constant(bias):
@@ -147,14 +158,19 @@ def _mismatch(
 
 
 def _affine(
-    node: gs.Node, context: Context, axes: tuple[Axis, ...], channels: tuple[int, int],
-    group: int, kernel: Deferred[Array],
+    node: gs.Node,
+    context: Context,
+    axes: tuple[Axis, ...],
+    channels: tuple[int, int],
+    group: int,
+    kernel: Deferred[Array],
 ) -> AffineSum:
     step = context.step(node)
     conv = AffineConv(axes, channels, group, kernel, marks=(Mark((step,), axes, group),))
     bias = context.operand(node, 2) if node.op != "AveragePool" else None
     return AffineSum(
-        ((node.inputs[0].name, conv),), context.array(bias.name) if bias is not None else None,
+        ((node.inputs[0].name, conv),),
+        context.array(bias.name) if bias is not None else None,
         frozenset({step}),
     )
 

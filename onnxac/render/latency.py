@@ -18,7 +18,7 @@ BAR = 30
 def latency(found: Latency, before: str, after: str) -> Iterator[RenderableType]:
     """Medians with their spread and as bars, and the ratio in a sentence."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("")
+    table.add_column("", overflow="fold")
     table.add_column("median", justify="right", no_wrap=True)
     table.add_column("spread", justify="right", no_wrap=True)
     table.add_column("")
