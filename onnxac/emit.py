@@ -20,7 +20,6 @@ from onnxac.extents import static
 from onnxac.facts import Facts
 from onnxac.plan import Redefinition
 
-
 _SUFFIX = "_fused"
 
 
