@@ -38,6 +38,8 @@ def test_sizes(value: int, text: str) -> None:
 
 def test_changes() -> None:
     assert n.percent(200, 50) == "−75 %"
+    assert n.percent(2533, 11) == "−99.5 %"
+    assert n.percent(11, 0) == "−100 %"
     assert n.percent(3, 3) == "±0"
     assert n.percent(0, 3) == "new"
     assert n.difference(1200, 0) == "−1,200"
@@ -101,6 +103,8 @@ def test_a_branch_of_hundreds_of_nodes_has_a_short_title() -> None:
     ops = ["Conv", "Shape", "Gather", "Pad", "ScatterND", "BatchNormalization"] * 100
     long = Branch(tuple(NodeRef("n", op) for op in ops), (3, 3), (1, 1), (0, 0), 1)
     assert branch_ops(long) == "Conv · BN · …"
+    wordy = dataclasses.replace(long, nodes=(NodeRef("n", "A" * 300), NodeRef("n", "B" * 300)))
+    assert len(branch_ops(wordy)) < 25
     assert branch_ops(dataclasses.replace(long, nodes=())) == "identity"
 
 
