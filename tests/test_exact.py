@@ -1,0 +1,94 @@
+"""The main property: whatever is fused, ONNX Runtime gives the same bits.
+
+Random networks in exact arithmetic (`networks`, `exact`) are optimized and run on integers,
+dynamic ones at several sizes. Outputs have to be equal to the bit; nothing is tolerated.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from exact import feeds, operators, session
+from hypothesis import assume, event, given, note
+from networks import Drawn, acnet_blocks, blocks, graphs, matrices, transposed
+from onnx import ModelProto
+
+from onnxac.pipeline import Options, optimize
+from onnxac.report import Report
+
+# Starting a node takes about as long as this many multiply-adds (see `onnxac.cost`).
+NODE_IN_MACS = 70_000
+
+
+def optimized(drawn: Drawn) -> tuple[ModelProto, Report]:
+    before = drawn.model.SerializeToString()
+    result, report = optimize(drawn.model, Options(verify=False))
+    assert drawn.model.SerializeToString() == before, "the input has been changed"
+    return result, report
+
+
+def assert_same_bits(drawn: Drawn, result: ModelProto) -> None:
+    """Both give equal outputs wherever the original runs at all."""
+    original, changed = session(drawn.model), session(result)
+    ran = 0
+    for seed, sizes in enumerate(drawn.sizes):
+        values = feeds(drawn.model, seed, sizes)
+        try:
+            expected = original.run(None, values)
+        except Exception:
+            continue
+        ran += 1
+        found = changed.run(None, values)
+        for value, want, have in zip(result.graph.output, expected, found, strict=True):
+            assert np.array_equal(have, want), f"{value.name} differs at {sizes}"
+    assume(ran)
+
+
+def assert_no_worse(report: Report) -> None:
+    """No more nodes; and more multiply-adds only where a node that costs more than them goes."""
+    before, after = report.before.stats, report.after.stats
+    assert after.nodes <= before.nodes
+    if before.macs is not None and after.macs is not None:
+        assert after.macs <= before.macs + NODE_IN_MACS * (before.nodes - after.nodes)
+
+
+def check(drawn: Drawn) -> Report:
+    note(str(drawn))
+    result, report = optimized(drawn)
+    note(f"after: {operators(result)}")
+    onnx.checker.check_model(result)
+    assert_same_bits(drawn, result)
+    assert_no_worse(report)
+    event(f"fusions: {len(report.fusions)}")
+    return report
+
+
+@given(acnet_blocks())
+def test_an_acnet_block_becomes_one_convolution(drawn: Drawn) -> None:
+    report = check(drawn)
+    left = dict(report.after.stats.ops)
+    left.pop("Relu", None)
+    # A depthwise 1x1 may as well be written as a product.
+    assert left.pop("Conv", 0) + left.pop("Mul", 0) == 1, left
+    assert left in ({}, {"Pad": 1}), left
+
+
+@given(blocks())
+def test_a_block_of_any_branches(drawn: Drawn) -> None:
+    check(drawn)
+
+
+@given(transposed())
+def test_transposed_convolutions(drawn: Drawn) -> None:
+    check(drawn)
+
+
+@given(matrices())
+def test_linear_layers(drawn: Drawn) -> None:
+    check(drawn)
+
+
+@given(graphs())
+def test_any_graph(drawn: Drawn) -> None:
+    check(drawn)
