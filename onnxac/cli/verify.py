@@ -43,9 +43,9 @@ def verify(
     shapes = shapes_from(shape)
     with screen.progress("comparing"):
         from onnxac.files import read
-        from onnxac.render.proof import proof
         from onnxac.proof import raise_if_failed
         from onnxac.proof import verify as compare
+        from onnxac.render.proof import proof
 
         for path in (before, after):
             read(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -28,15 +29,20 @@ def grouped(refusals: Iterable[Refusal]) -> list[Group]:
     """Refusals by reason, the commonest first."""
     found: dict[tuple[str, str], list[Refusal]] = defaultdict(list)
     for refusal in refusals:
-        name = refusal.node.name
-        reason = refusal.reason.replace(name, "this node") if name else refusal.reason
-        found[refusal.rule, reason].append(refusal)
+        found[refusal.rule, _unnamed(refusal)].append(refusal)
     groups = [
         # A reason that holds once is told as it is, with its name.
         Group(rule, reason if len(same) > 1 else same[0].reason, tuple(r.node for r in same))
         for (rule, reason), same in found.items()
     ]
     return sorted(groups, key=lambda g: (-len(g.nodes), g.rule))
+
+
+def _unnamed(refusal: Refusal) -> str:
+    """The reason without the node's name, which may be as short as a letter of some word."""
+    name = refusal.node.name
+    alone = rf"(?<![\w/.]){re.escape(name)}(?![\w/.])"
+    return re.sub(alone, "this node", refusal.reason) if name else refusal.reason
 
 
 def refused(refusals: tuple[Refusal, ...], details: bool) -> Iterator[Text]:

@@ -1,0 +1,316 @@
+"""The forms of a report: what they say, and that no name from a model breaks them."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import pytest
+from cli_harness import ACNET, MODELS, NETWORK, ROOT
+from rich.console import Console, RenderableType
+
+from onnxac import Options, optimize, schema
+from onnxac.gate import Finding, Problem
+from onnxac.pipeline import inspect
+from onnxac.render import gate, merged, words
+from onnxac.render.document import read_report, to_json
+from onnxac.render.explanation import explanation, node_explanation
+from onnxac.render.kernels import pictures
+from onnxac.render.latency import latency, verdict
+from onnxac.render.markdown import to_markdown
+from onnxac.render.proof import proof, sentence
+from onnxac.render.refused import GROUPS_SHOWN, grouped, refused
+from onnxac.render.rules import RULES
+from onnxac.render.terminal import told
+from onnxac.report import (
+    Branch,
+    FusedOperator,
+    Fusion,
+    GraphStats,
+    Latency,
+    ModelInfo,
+    NodeRef,
+    OutputDifference,
+    Refusal,
+    Report,
+    Verification,
+)
+
+HOSTILE = "/a|b`c`<b>&[red]\x1b[31m\r\n| x |\u202e::%0A\x07"
+
+
+def shown(parts: Iterable[RenderableType], width: int = 140) -> str:
+    out = io.StringIO()
+    console = Console(file=out, width=width, color_system=None, highlight=False, markup=False)
+    console.print(*parts, sep="\n")
+    return out.getvalue()
+
+
+def branch(
+    taps: tuple[int, ...], *ops: str, origin: tuple[int, ...] = (), name: str = "n"
+) -> Branch:
+    nodes = tuple(NodeRef(name, op) for op in ops)
+    return Branch(nodes, taps, (1,) * len(taps), origin or (0,) * len(taps), 1)
+
+
+def operator(*branches: Branch, taps: tuple[int, ...] = (3, 3), name: str = "y") -> FusedOperator:
+    ones = (1,) * len(taps)
+    return FusedOperator(
+        NodeRef(name, "Conv"), name, 4, 8, taps, ones, ones, (1,) * (2 * len(taps)), 1, branches
+    )
+
+
+def fusion(*operators: FusedOperator, name: str = "y") -> Fusion:
+    removed = tuple(NodeRef(f"{name}{i}", "Conv") for i in range(3))
+    return Fusion(name, removed, tuple(o.node for o in operators), operators, 3_000_000, 1_000_000)
+
+
+THREE = operator(
+    branch((3, 3), "Conv", "BatchNormalization", "Add"),
+    branch((3, 1), "Conv", "Add", origin=(0, 1)),
+    branch((1, 3), "Conv", "Add", origin=(1, 0)),
+)
+
+
+def report(*fusions: Fusion, refusals: tuple[Refusal, ...] = (), name: str = "m.onnx") -> Report:
+    before = GraphStats(30, {"Conv": 3, "Add": 2}, 1000, 5000, 3_000_000)
+    after = GraphStats(1, {"Conv": 1}, 100, 500, 1_000_000)
+    infos = [ModelInfo(name, "0" * 64, 8, 17, "test", s) for s in (before, after)]
+    return Report(infos[0], infos[1], fusions, refusals, 0, verification(2e-7), {"onnxac": "0"})
+
+
+def verification(relative: float, outputs: int = 1) -> Verification:
+    difference = OutputDifference("y", relative * 2, 2.0, relative, 2.0**-20)
+    return Verification((difference,) * outputs, 5, ({"x": (1, 2)},), "onnxruntime 1")
+
+
+# Words.
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (branch((3, 1), "Slice", "Conv", "BatchNormalization", "Add"), "3×1"),
+        (branch((1, 1), "BatchNormalization", "Add"), "BN"),
+        (branch((1, 1), "Add"), "identity"),
+        (branch((2, 2), "AveragePool", "Add"), "2×2 mean"),
+        (branch((), "MatMul"), "1"),
+    ],
+)
+def test_a_branch_in_a_word(given: Branch, told: str) -> None:
+    assert words.branch(given) == told
+
+
+def test_branches_are_a_sum() -> None:
+    both = branch((1, 1), "Conv"), branch((1, 1), "Conv")
+    assert words.branches(operator(branch((3, 3), "Conv"), *both)) == "3×3 + 2 · 1×1"
+    assert words.branches(operator(branch((3, 3), "Conv", "BatchNormalization"))) == "Conv·BN"
+
+
+def test_what_is_usual_is_not_told() -> None:
+    assert words.kernel(THREE) == "Conv 3×3"
+    odd = replace(THREE, stride=(2, 2), dilation=(1, 2), pads=(1, 0, 1, 0))
+    assert words.kernel(odd) == "Conv 3×3, stride 2, dilation 1×2"
+    assert (words.pads(THREE), words.pads(odd)) == ("1", "1,0,1,0")
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"), [(0.0421, "42.1 µs"), (3.071, "3.07 ms"), (1250.4, "1,250 ms")]
+)
+def test_milliseconds(ms: float, text: str) -> None:
+    assert words.milliseconds(ms) == text
+
+
+def test_one_line_keeps_the_end_of_a_long_name() -> None:
+    assert words.one_line("a" * 50 + "z", 10) == "…" + "a" * 8 + "z"
+    clean = words.one_line(HOSTILE)
+    assert clean.isprintable()
+    assert "/a|b`c`<b>&[red]" in clean
+
+
+# The terminal.
+
+
+def test_pictures_are_of_the_commonest_kernels() -> None:
+    single = fusion(operator(branch((3, 3), "Conv")))
+    line = operator(branch((3,), "Conv"), branch((1,), "Conv", origin=(1,)), taps=(3,))
+    drawn = [p.plain for p in pictures([fusion(THREE)] * 2 + [single, fusion(line)])]
+    assert drawn == [
+        "  ■ ■ ■    · ■ ·    · · ·    ■ ■ ■\n"
+        "  ■ ■ ■  + · ■ ·  + ■ ■ ■  = ■ ■ ■   2 times\n"
+        "  ■ ■ ■    · ■ ·    · · ·    ■ ■ ■",
+        "  ■ ■ ■  + · ■ ·  = ■ ■ ■",
+    ]
+
+
+def test_a_picture_shows_holes_of_a_dilated_branch() -> None:
+    dilated = replace(branch((2, 2), "Conv"), dilation=(2, 2))
+    (picture,) = pictures([fusion(operator(dilated, branch((1, 1), "Conv", origin=(1, 1))))])
+    assert picture.plain.splitlines()[0].split("  ")[1] == "■ · ■"
+
+
+def test_long_lists_are_cut_until_details_are_asked_for() -> None:
+    many = report(*[fusion(replace(THREE, node=NodeRef(f"k{i}", "Conv"))) for i in range(50)])
+    assert shown(told(many, "a", "b", False)).count("→ 1  ") == merged.FUSIONS_SHOWN
+    assert "and 30 more; -v shows them" in shown(told(many, "a", "b", False))
+    assert shown(told(many, "a", "b", True)).count("→ 1  ") == 50
+
+
+def test_reasons_are_grouped_without_the_name() -> None:
+    refusals = tuple(
+        Refusal(NodeRef(n, "Conv"), "border", f"padding reads past {n}") for n in ("p", "q")
+    )
+    (group,) = grouped(refusals)
+    assert (group.reason, [n.name for n in group.nodes]) == (
+        "padding reads past this node",
+        ["p", "q"],
+    )
+    assert grouped(refusals[:1])[0].reason == "padding reads past p"
+
+
+def test_many_reasons_are_cut() -> None:
+    refusals = tuple(Refusal(NodeRef(f"n{i}", "Conv"), "r", f"reason {i}") for i in range(20))
+    text = "\n".join(line.plain for line in refused(refusals, details=False))
+    assert text.count("reason ") == GROUPS_SHOWN
+    assert "and 12 more reasons; -v shows them" in text
+    assert sum("reason " in line.plain for line in refused(refusals, details=True)) == 20
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (verification(3.4e-7), "equal within 3.4e-7 on the output (tolerance 9.5e-7), 5 runs"),
+        (verification(0, 2), "equal to the bit on every output, 5 runs"),
+        (verification(1e-3, 2), "different by 1e-3 on every output (tolerance 9.5e-7), 5 runs"),
+        (replace(verification(0), outputs=()), "nothing could be compared"),
+    ],
+)
+def test_the_verdict(given: Verification, told: str) -> None:
+    assert sentence(given) == told
+
+
+def test_what_was_not_compared_is_always_told() -> None:
+    skipped = replace(verification(0), skipped=("size 7 is rejected by the original",))
+    assert any("size 7" in line.plain for line in proof(skipped, details=False))
+
+
+@pytest.mark.parametrize(
+    ("after", "spread", "said"),
+    [(5.0, 0.1, "2.00× as fast."), (20.0, 0.1, "2.00× as slow."), (9.9, 1.0, "No difference")],
+)
+def test_latency_is_judged_by_its_spread(after: float, spread: float, said: str) -> None:
+    found = Latency(10.0, after, spread, spread, 10.0 / after, 50, 0, "CPU")
+    assert verdict(found).startswith(said)
+    assert "threads as it likes" in shown(latency(found, "a", "b"))
+
+
+def test_each_rule_has_an_advice() -> None:
+    """Rules are named where obstacles are made; nobody should meet one without help."""
+    used = set()
+    for path in (ROOT / "onnxac").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Obstacle":
+                rule = node.args[0]
+                assert isinstance(rule, ast.Constant), f"{path}:{node.lineno}"
+                used.add(rule.value)
+    assert used == RULES.keys()
+
+
+# Machine formats.
+
+
+@pytest.fixture(scope="module")
+def real() -> Report:
+    return optimize(NETWORK, Options(latency=True, command="onnxac"))[1]
+
+
+def test_the_schema_is_that_of_the_dataclasses() -> None:
+    held = files("onnxac").joinpath("report.schema.json").read_text(encoding="utf-8")
+    assert json.loads(held) == schema.report_schema(), "run `make schema`"
+
+
+def test_real_reports_fit_their_schema(real: Report, tmp_path: Path) -> None:
+    validator = jsonschema.Draft202012Validator(schema.report_schema())
+    validator.check_schema(schema.report_schema())
+    names = ("acb_p1.Ldhw", "concat_mixed.D", "linear_bn.L", "acb_1d.B")
+    for found in (real, *(inspect(MODELS / f"{n}.onnx") for n in names)):
+        path = tmp_path / "report.json"
+        path.write_text(to_json(found), encoding="utf-8")
+        validator.validate(json.loads(path.read_text(encoding="utf-8")))
+        assert read_report(path) == found
+
+
+def test_the_schema_rejects_other_things(real: Report) -> None:
+    validator = jsonschema.Draft202012Validator(schema.report_schema())
+    for change in ({"schema": 2}, {"extra": 1}, {"folded": "3"}, {"fusions": [{}]}):
+        assert not validator.is_valid(real.to_dict() | change)
+
+
+def test_markdown(real: Report) -> None:
+    text = to_markdown(real)
+    assert text.startswith("### onnxac: `repvgg.D.onnx`, 23 nodes → 11\n")
+    assert "✅ equal within" in text
+    assert "| **Nodes** | 23 | 11 | −52 % |" in text
+    assert "as fast |" in text
+    assert text.count("<details>") == text.count("</details>") == 2
+    widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
+    assert widths == {5, 8, 4}
+
+
+def test_markdown_has_a_limit(real: Report) -> None:
+    short = to_markdown(real, limit=1000)
+    assert len(short.encode()) < 1000
+    assert "too long for this place" in short
+
+
+# Names that would break out.
+
+
+@pytest.fixture
+def hostile() -> Report:
+    bad = branch((3, 3), "Conv", "Add", name=HOSTILE)
+    refusal = Refusal(NodeRef(HOSTILE, HOSTILE), "border", f"padding reads past {HOSTILE}")
+    one = fusion(operator(bad, bad, name=HOSTILE), name=HOSTILE)
+    return replace(report(one, refusals=(refusal,), name=HOSTILE), folded=1)
+
+
+def test_terminals_obey_no_name(hostile: Report) -> None:
+    text = shown(told(hostile, HOSTILE, HOSTILE, True)) + shown(explanation(hostile, True))
+    text += shown(node_explanation(hostile, NodeRef(HOSTILE, HOSTILE)))
+    assert all(line.isprintable() for line in text.splitlines())
+    assert "[red]" in text
+
+
+def test_markdown_obeys_no_name(hostile: Report) -> None:
+    text = to_markdown(hostile)
+    assert "\r" not in text
+    assert "\x1b" not in text
+    # In code nothing is obeyed, and nothing in it ends it.
+    assert "<b>" not in re.sub(r"`[^`]*`", "", text)
+    for line in text.splitlines():
+        # Whatever a name holds, rows keep their cells: ends that are not escaped.
+        if line.startswith("|"):
+            assert line.replace("\\|", "").count("|") in (4, 5, 8), line
+
+
+def test_pipelines_obey_no_name(hostile: Report) -> None:
+    finding = Finding(HOSTILE, hostile, (Problem("unfused", HOSTILE),))
+    assert gate.to_github([finding]).count("\n") == 1
+    properties = gate.to_github([finding]).removeprefix("::error ").split("::")[0]
+    assert properties.count(",") == 1
+    assert "%250A" in properties
+    assert gate.to_text([finding]).splitlines()[0].isprintable()
+    for written in (gate.to_gitlab, gate.to_json):
+        json.loads(written([finding]))
+
+
+def test_a_node_without_a_name_has_one() -> None:
+    assert words.node_name(NodeRef("", "Conv")) == "(Conv)"
+    assert ACNET.exists()
