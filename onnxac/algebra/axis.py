@@ -52,17 +52,19 @@ class Axis:
         """Whether output p reads element p, for every p, and there are N of them."""
         return self.taps == self.stride == self.up == 1 and self.offset == 0 and self.extent == 0
 
-    @property
-    def is_transparent(self) -> bool:
-        """Whether positions beyond the outputs would read beyond the source only.
+    def is_transparent_to(self, outer: Axis, outputs: int | None) -> bool:
+        """Whether zeros around the outputs are what zeros around the source give.
 
-        Zeros around the outputs are then what zeros around the source give.
+        At each end that the outer reads past, positions beyond the outputs have to read
+        beyond the source only.
+
+        outputs  number of outputs, None where dynamic
         """
         return (
             self.taps == 1
             and self.edge == "zero"
-            and self.offset < self.stride
-            and self.pad_end >= 0
+            and (outer.offset >= 0 or self.offset < self.stride)
+            and (not outer.reads_behind(outputs) or self.pad_end >= 0)
         )
 
     def length(self, source: int) -> int:
@@ -70,9 +72,11 @@ class Axis:
         return (self.up * (source - 1) + self.extent) // self.stride + 1
 
     def reads_beyond(self, source: int | None) -> bool:
-        """Whether some output reads past an edge; for every length where `source` is None."""
-        if self.offset < 0:
-            return True
+        """Whether some output reads past an edge; for some length where `source` is None."""
+        return self.offset < 0 or self.reads_behind(source)
+
+    def reads_behind(self, source: int | None) -> bool:
+        """Whether some output reads past the end."""
         if source is None:
             return self.pad_end > 0
         last = self.stride * (self.length(source) - 1) + self.span + self.offset

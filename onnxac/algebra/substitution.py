@@ -10,7 +10,7 @@ right inside and wrong at the border, and therefore refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -61,13 +61,13 @@ def substitute(
     return AffineSum(tidy(terms), _total(biases), reader.steps | inner.steps, framed.perm)
 
 
-def padded_axes(conv: AffineConv, lengths: Lengths) -> tuple[int, ...]:
-    """Which of the convolution's axes read past the source's edge, given its extents."""
+def padded_axes(conv: AffineConv, lengths: Lengths) -> dict[int, int | None]:
+    """The convolution's axes that read past the source's edge, each with the source's extent."""
     if not conv.axes:
-        return ()
+        return {}
     tail = [None] * len(conv.axes) if len(lengths) < len(conv.axes) else list(lengths)
     tail = tail[len(tail) - len(conv.axes) :]
-    return tuple(i for i, a in enumerate(conv.axes) if a.reads_beyond(tail[i]))
+    return {i: tail[i] for i, a in enumerate(conv.axes) if a.reads_beyond(tail[i])}
 
 
 # Axis orders.
@@ -127,7 +127,11 @@ def _squeezed(outer: AffineConv, inner: AffineSum, lengths: Lengths) -> AffineCo
 
 
 def _obstacle(
-    name: str, outer: AffineConv, inner: AffineSum, beyond: tuple[int, ...], tolerance: float
+    name: str,
+    outer: AffineConv,
+    inner: AffineSum,
+    beyond: Mapping[int, int | None],
+    tolerance: float,
 ) -> Obstacle | None:
     layouts = {len(c.axes) for c in (outer, *(c for _, c in inner.terms)) if c.axes is not None}
     if len(layouts) > 1:
@@ -165,7 +169,11 @@ def _spread(name: str, outer: AffineConv, inner: AffineSum) -> Obstacle | None:
 
 
 def _border(
-    name: str, outer: AffineConv, inner: AffineSum, beyond: tuple[int, ...], tolerance: float
+    name: str,
+    outer: AffineConv,
+    inner: AffineSum,
+    beyond: Mapping[int, int | None],
+    tolerance: float,
 ) -> Obstacle | None:
     """The border rule: padding that the outer reads must be what the inner would compute."""
     if not beyond:
@@ -176,8 +184,11 @@ def _border(
     for _, conv in inner.terms:
         if conv.axes and not all(
             conv.axes[i].is_identity
-            or (outer.axes[i].edge == "zero" and conv.axes[i].is_transparent)
-            for i in beyond
+            or (
+                outer.axes[i].edge == "zero"
+                and conv.axes[i].is_transparent_to(outer.axes[i], outputs)
+            )
+            for i, outputs in beyond.items()
         ):
             return Obstacle(
                 "border",
@@ -199,7 +210,7 @@ def _border(
 # Composition.
 
 
-def _compose(outer: AffineConv, inner: AffineConv, beyond: tuple[int, ...]) -> AffineConv:
+def _compose(outer: AffineConv, inner: AffineConv, beyond: Mapping[int, int | None]) -> AffineConv:
     unit = outer.unit and inner.unit
     if outer.axes is None or inner.axes is None:
         shaped = inner if outer.axes is None else outer

@@ -25,7 +25,7 @@ _TURNING = dict.fromkeys(
 )
 
 
-def render_text(  # noqa: PLR0913 - the same options as render_html, as keywords
+def render_text(
     before: ModelProto,
     after: ModelProto,
     report: Report | None = None,

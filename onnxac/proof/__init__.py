@@ -50,18 +50,18 @@ from onnxac.inputs import (
     read_signature,
     to_bytes,
 )
-from onnxac.report import Verification
 from onnxac.proof.compare import epsilon
 from onnxac.proof.noise import coarsest_epsilon, write_noisy
 from onnxac.proof.process import Worker
 from onnxac.proof.trial import AFTER, BEFORE, Trial
+from onnxac.report import Verification
 
 __all__ = ["raise_if_failed", "verify"]
 
 ONNX_RUNTIME, REFERENCE = "onnxruntime", "reference"
 
 
-def verify(  # noqa: PLR0913 - the two models, and keyword-only options with defaults
+def verify(
     before: Model,
     after: Model,
     *,

@@ -10,11 +10,11 @@ import numpy as np
 
 from onnxac.errors import RuntimeFailure, VerificationError
 from onnxac.inputs import Array, Feed, Shape, Signature
-from onnxac.report import OutputDifference
 from onnxac.proof.compare import EXACT, Gap, base_tolerance, gap
 from onnxac.proof.noise import perturb_feeds
 from onnxac.proof.process import Outputs, Rejection, Worker
 from onnxac.proof.schedule import Run, first_runs, further_runs
+from onnxac.report import OutputDifference
 
 # Seconds of running after which a slow model gets no further runs, but for the first
 # `MINIMUM` (its own size, and one other where it has others).
