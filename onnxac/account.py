@@ -17,6 +17,8 @@ from onnxac.rewrite import Applied, AppliedChange
 # An obstacle on one of these is told wherever it stands; on others only beside a linear node.
 _WEIGHTED = ("Conv", "ConvTranspose", "BatchNormalization")
 _ALWAYS = ("keep", "custom", "values")
+# Between other operators it is not worth telling that merging would be dearer, or can't be.
+_SUMMED = (*_WEIGHTED, "MatMul", "Gemm", "Add", "Sub", "Sum", "AveragePool")
 
 
 def fusions(nodes: Sequence[gs.Node], applied: Applied) -> tuple[Fusion, ...]:
@@ -91,6 +93,9 @@ def refusals(
 
 
 def _matters(node: gs.Node, entry: Blocked, definitions: set[str]) -> bool:
+    if entry.obstacle.rule in ("cost", "operator", "layout"):
+        readers = [r for t in node.outputs if t.name == entry.tensor for r in t.outputs]
+        return node.op in _SUMMED and any(r.op in _SUMMED for r in readers)
     if node.op in _WEIGHTED or entry.obstacle.rule in _ALWAYS or entry.tensor in definitions:
         return True
     return any(
