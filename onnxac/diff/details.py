@@ -104,8 +104,10 @@ def provenance(facts: Facts) -> Markup:
     ]
     if facts.report is not None:
         rows += [(tool, version) for tool, version in facts.report.tools.items()]
-    if facts.command:
-        rows.append(("Command", tag("code", tag("bdi", facts.command[:4000]), class_="command")))
+    made = facts.report.command if facts.report else None
+    for title, command in (("Made by", made), ("Shown by", facts.command)):
+        if command:
+            rows.append((title, tag("code", tag("bdi", command[:4000]))))
     entries = (tag("div", tag("dt", key), tag("dd", value)) for key, value in rows)
     title = tag("h2", "Files and versions", id="files")
     return tag("section", title, tag("dl", *entries, class_="files"), aria_labelledby="files")

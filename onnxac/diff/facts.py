@@ -98,7 +98,7 @@ def gather(before: ModelProto, after: ModelProto, known: Known) -> Facts:
         operators=_operators(before, after),
         refused=_refused(report.refusals if report else ()),
         verification=verification,
-        command=known.command or (report.command if report else None),
+        command=known.command,
     )
 
 

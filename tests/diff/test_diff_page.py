@@ -95,7 +95,7 @@ def test_the_page_says_it_in_its_first_words() -> None:
 
 def test_everything_is_there_without_scripts() -> None:
     before, after, report = reported()
-    shown = text_of(render_html(before, after, report, netron=False))
+    shown = text_of(render_html(before, after, report, netron=False, command="onnxac diff a b"))
     for part in (
         "Conv 6 2 −4",
         "Add 4 0 −4",
@@ -109,7 +109,8 @@ def test_everything_is_there_without_scripts() -> None:
         "ONNX Runtime 1.0; 3 runs",
         report.before.sha256,
         report.after.sha256,
-        "onnxac optimize before.onnx -o after.onnx",
+        "Made by onnxac optimize before.onnx -o after.onnx",
+        "Shown by onnxac diff a b",
     ):
         assert part in shown, part
 
