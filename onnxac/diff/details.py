@@ -105,7 +105,8 @@ def provenance(facts: Facts) -> Markup:
     if facts.report is not None:
         rows += [(tool, version) for tool, version in facts.report.tools.items()]
     made = facts.report.command if facts.report else None
-    for title, command in (("Made by", made), ("Shown by", facts.command)):
+    shown = facts.command if facts.command != made else None
+    for title, command in (("Made by", made), ("Shown by", shown)):
         if command:
             rows.append((title, tag("code", tag("bdi", command[:4000]))))
     entries = (tag("div", tag("dt", key), tag("dd", value)) for key, value in rows)
