@@ -10,9 +10,9 @@ import onnx_graphsurgeon as gs
 from onnxac.algebra import Axis
 from onnxac.algebra.affine import Mark
 from onnxac.arrange import Piece
-from onnxac.plan import Blocked
 from onnxac.report import Branch, FusedOperator, Fusion, NodeRef, Refusal
 from onnxac.rewrite import Applied, AppliedChange
+from onnxac.search import Blocked
 
 # An obstacle on one of these is told wherever it stands; on others only beside a linear node.
 _WEIGHTED = ("Conv", "ConvTranspose", "BatchNormalization")

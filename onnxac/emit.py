@@ -18,7 +18,7 @@ from onnxac.algebra.kernel import Array
 from onnxac.arrange import Piece, extensions, framed, output_padding
 from onnxac.extents import static
 from onnxac.facts import Facts
-from onnxac.plan import Redefinition
+from onnxac.search import Redefinition
 
 _SUFFIX = "_fused"
 

@@ -20,7 +20,7 @@ from onnxac.facts import Facts
 from onnxac.fold import Folding
 from onnxac.liveness import alive
 from onnxac.model import Model, captured_names
-from onnxac.plan import Blocked, Change, Plan, Redefinition
+from onnxac.search import Blocked, Change, Plan, Redefinition
 
 
 @dataclass

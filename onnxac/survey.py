@@ -17,7 +17,8 @@ from onnxac.liveness import alive
 from onnxac.lower import Context, Lowered, lower
 from onnxac.lower.relocation import Region, Regions
 from onnxac.model import Model, captured_names
-from onnxac.plan import Blocked, node_cost
+from onnxac.plan import node_cost
+from onnxac.search import Blocked
 
 _STANDARD = (None, "", "ai.onnx")
 
