@@ -123,6 +123,9 @@ class Facts(Constants):
             dims: list[Dim | None] | None = joined(shapes, axis)
         else:
             dims = self._cut(node, shapes[0])
+            if dims is None and node.op_type == "Slice" and self.opset == 10:
+                # onnx's inference for this opset keeps the name of an extent that it cuts.
+                dims = [None] * len(shapes[0])
         return None if dims is None else self.type_of(self.dtype(node.input[0]) or 0, dims)
 
     def _cut(self, node: NodeProto, shape: Shape) -> list[Dim | None] | None:

@@ -152,6 +152,9 @@ class Rewriter:
         for node in self._alive(nodes):
             if self._model.origin(node) is not None and self._facts.is_computed_by(node):
                 continue
+            if node.op == "Slice" and self._facts.opset == 10:
+                # With initializers as bounds, the inference of this opset misleads runtimes.
+                continue
             for index, tensor in enumerate(node.inputs):
                 name = tensor.name
                 if not isinstance(tensor, gs.Constant) and self._folding.stores(name):

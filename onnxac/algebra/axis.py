@@ -52,20 +52,25 @@ class Axis:
         """Whether output p reads element p, for every p, and there are N of them."""
         return self.taps == self.stride == self.up == 1 and self.offset == 0 and self.extent == 0
 
-    def is_transparent_to(self, outer: Axis, outputs: int | None) -> bool:
-        """Whether zeros around the outputs are what zeros around the source give.
+    def keeps_border_of(self, outer: Axis, outputs: int | None) -> bool:
+        """Whether padding that the outer reads is what this axis would compute there.
 
-        At each end that the outer reads past, positions beyond the outputs have to read
-        beyond the source only.
+        Zeros are, where positions beyond the outputs read beyond the source only; a border
+        that is reflected or repeated is, where the outputs end with the source; a wrapped
+        one has to see the whole source. Asked of each end that the outer reads past.
 
         outputs  number of outputs, None where dynamic
         """
-        return (
-            self.taps == 1
-            and self.edge == "zero"
-            and (outer.offset >= 0 or self.offset < self.stride)
-            and (not outer.reads_behind(outputs) or self.pad_end >= 0)
-        )
+        if self.is_identity:
+            return True
+        if self.taps > 1 or self.edge != "zero" or outer.edge == "wrap":
+            return False
+        if outer.edge == "zero":
+            first, last = self.offset < self.stride, self.pad_end >= 0
+        else:
+            plain = self.stride == self.up == 1
+            first, last = plain and self.offset == 0, plain and self.pad_end == 0
+        return (outer.offset >= 0 or first) and (not outer.reads_behind(outputs) or last)
 
     def length(self, source: int) -> int:
         """Number of outputs for a source of `source` elements."""

@@ -183,12 +183,7 @@ def _border(
         return Obstacle("border", f"padding reads past {name}, whose own border is not zero")
     for _, conv in inner.terms:
         if conv.axes and not all(
-            conv.axes[i].is_identity
-            or (
-                outer.axes[i].edge == "zero"
-                and conv.axes[i].is_transparent_to(outer.axes[i], outputs)
-            )
-            for i, outputs in beyond.items()
+            conv.axes[i].keeps_border_of(outer.axes[i], n) for i, n in beyond.items()
         ):
             return Obstacle(
                 "border",
@@ -239,7 +234,7 @@ def _compose(outer: AffineConv, inner: AffineConv, beyond: Mapping[int, int | No
             marks=_marks(outer, inner, inner.axes, 1),
         )
     axes = tuple(
-        o if n in beyond and i.is_identity else o.after(i)
+        replace(o.after(i), edge=o.edge) if n in beyond else o.after(i)
         for n, (o, i) in enumerate(zip(outer.axes, inner.axes, strict=True))
     )
     group = math.gcd(outer.group, inner.group)
