@@ -53,8 +53,8 @@ def tool() -> Tool:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This working tree as others get it: a repository with one commit, which pip can install."""
     folder = tmp_path_factory.mktemp("checkout") / "onnxac"
-    ignored = shutil.ignore_patterns(".*cache*", "__pycache__", ".venv*", ".git", "models", "tests")
-    shutil.copytree(ROOT, folder, ignore=ignored)
+    names = (".*cache*", "__pycache__", ".venv*", ".git", "build", "dist", "models", "tests")
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*names))
     # The build wants them; what they say does not matter here.
     for name in ("README.md", "LICENSE"):
         (folder / name).touch()

@@ -120,15 +120,16 @@ def test_without_proof_the_gate_is_the_same(runner: Runner, workspace: Path) -> 
     assert not build.uploads
 
 
+@pytest.mark.parametrize(("other", "nodes", "annotations"), [(UNFUSED, "23", 2), (FUSED, "11", 1)])
 def test_a_broken_model_is_shown_once_and_the_others_are_checked(
-    runner: Runner, workspace: Path
+    runner: Runner, workspace: Path, other: Path, nodes: str, annotations: int
 ) -> None:
     (workspace / "nets" / "broken.onnx").write_bytes(b"version https://git-lfs.github.com/spec/v1")
-    shutil.copy(UNFUSED, workspace / "nets")
+    shutil.copy(other, workspace / "nets")
     build = runner.run(workspace)
     assert build.red
-    assert len(build.annotations) == 2
-    assert build.outputs["nodes-before"] == "23"
+    assert len(build.annotations) == annotations
+    assert build.outputs["nodes-before"] == nodes
 
 
 @pytest.mark.parametrize(
@@ -180,13 +181,16 @@ def test_a_version_can_not_be_an_option_or_a_path(runner: Runner, workspace: Pat
 def test_the_install_step_installs_the_checkout_of_the_action(
     checkout: Path, environment: dict[str, str], tmp_path: Path, workspace: Path
 ) -> None:
-    """The real thing, pip and all."""
+    """The real thing, pip and all; and modules of the workspace are not taken for Python's."""
     shutil.copy(UNFUSED, workspace / "nets")
+    for name in ("venv.py", "pip.py", "onnxac.py"):
+        (workspace / name).write_text("open('pwned', 'w')")
     runner = Runner(checkout, tmp_path / "runner", environment, PYTHON)
     build = runner.run(workspace)
     assert build.red, build.log
     assert len(build.annotations) == 1, build.log
     assert build.outputs["nodes-after"] == "11"
+    assert not (workspace / "pwned").exists()
 
 
 def test_inputs_reach_the_shell_as_variables_only() -> None:

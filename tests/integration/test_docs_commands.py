@@ -16,7 +16,9 @@ from documents import NOT_RUN, RUN, Block, Command, blocks, matches, session, sh
 from places import ROOT
 
 DOCUMENTS = sorted(p for p in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")) if p.exists())
-LEFT_OUT = shutil.ignore_patterns(".*cache*", ".hypothesis", "__pycache__", ".venv*", ".git")
+LEFT_OUT = shutil.ignore_patterns(
+    ".*cache*", ".hypothesis", "__pycache__", ".venv*", ".git", "build", "dist"
+)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.relative_to(ROOT).as_posix())
