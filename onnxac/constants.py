@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ import numpy.typing as npt
 import onnx
 import onnx_graphsurgeon as gs
 from onnx import NodeProto, TensorProto, numpy_helper
+from onnx.external_data_helper import uses_external_data
 from onnx.reference.ops import load_op
 
 from onnxac.extents import Extent, Shape
+from onnxac.files import data_range
 from onnxac.model import Model
 from onnxac.tensor_types import TensorTypes
 
@@ -48,7 +51,7 @@ class Constants(TensorTypes):
     def __init__(self, model: Model, *, freeze: bool) -> None:
         super().__init__()
         graph = model.proto.graph
-        self._folder = "" if model.folder is None else str(model.folder)
+        self._folder = model.folder or Path()
         self._initializers = {t.name: t for t in graph.initializer}
         self._makers: dict[str, NodeProto] = {}
         self._values: dict[str, Values] = {}
@@ -145,7 +148,9 @@ class Constants(TensorTypes):
         )
 
     def _read(self, tensor: TensorProto) -> Values:
-        return np.asarray(numpy_helper.to_array(tensor, self._folder))
+        if uses_external_data(tensor):
+            data_range(tensor, self._folder)
+        return np.asarray(numpy_helper.to_array(tensor, str(self._folder)))
 
     def _compute(self, node: NodeProto) -> None:
         lost = next((self.failures[i] for i in node.input if i in self.failures), None)

@@ -120,7 +120,7 @@ def _fuse(original: Model, path: Path | None, options: Options) -> tuple[ModelPr
     fusions = account.fusions(nodes, applied)
     return result, Report(
         before=model_info(original.proto, None if path is None else str(path), seen.facts),
-        after=model_info(result),
+        after=model_info(result, folder=original.folder),
         fusions=fusions,
         refusals=account.refusals(makers, seen.definitions, [*seen.blocked, *applied.blocked]),
         folded=len(applied.removed) - sum(len(f.removed) for f in fusions),

@@ -19,8 +19,18 @@ from onnxac.model import from_proto
 from onnxac.report import GraphStats, ModelInfo
 
 
-def model_info(model: ModelProto, path: str | None = None, facts: Facts | None = None) -> ModelInfo:
-    """Description of a model; `facts` where they have been gathered already."""
+def model_info(
+    model: ModelProto,
+    path: str | None = None,
+    facts: Facts | None = None,
+    folder: Path | None = None,
+) -> ModelInfo:
+    """Description of a model.
+
+    path    the file it came from, if that is what the report should name
+    facts   what is known of it, where that has been gathered already
+    folder  where its external data lies
+    """
     data = model.SerializeToString(deterministic=True) if path is None else Path(path).read_bytes()
     return ModelInfo(
         path=path,
@@ -28,7 +38,7 @@ def model_info(model: ModelProto, path: str | None = None, facts: Facts | None =
         ir_version=model.ir_version,
         opset=next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1),
         producer=" ".join(filter(None, (model.producer_name, model.producer_version))),
-        stats=graph_stats(model, facts),
+        stats=graph_stats(model, facts or Facts(from_proto(model, folder))),
     )
 
 
