@@ -339,8 +339,7 @@ class Emitter:
         return (kernel.shape[1] * group if op == "ConvTranspose" else kernel.shape[0],)
 
     def _constant(self, value: Array, owner: str, role: str) -> gs.Constant:
-        with np.errstate(over="ignore"):
-            rounded = np.ascontiguousarray(np.asarray(value).astype(self._dtype))
+        rounded = np.ascontiguousarray(np.asarray(value).astype(self._dtype))
         if not np.all(np.isfinite(rounded.astype(np.float64))):
             raise NotFiniteError(f"the fused {role} does not fit into {self._dtype}")
         return gs.Constant(self._unique(f"{owner.removesuffix(_SUFFIX)}.{role}"), rounded)

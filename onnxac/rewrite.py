@@ -63,7 +63,9 @@ class Rewriter:
         replaced: dict[int, list[gs.Node]] = defaultdict(list)
         for change in plan.changes:
             try:
-                emitted = [(r, self._emit(r)) for r in change.redefinitions]
+                # Weights that overflow are refused below; NumPy need not warn of them.
+                with np.errstate(over="ignore", invalid="ignore"):
+                    emitted = [(r, self._emit(r)) for r in change.redefinitions]
             except NotFiniteError as error:
                 done.blocked.append(
                     Blocked(change.redefinitions[0].tensor, Obstacle("values", str(error)))
