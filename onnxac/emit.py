@@ -1,30 +1,22 @@
-"""An arrangement as graphsurgeon nodes and initializers.
-
-The only place where float64 becomes the model's dtype: each fused weight is rounded once.
-"""
+"""An arrangement as graphsurgeon nodes and initializers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
+from onnx import TensorProto
 
-from onnxac.algebra import AffineConv, AffineSum, Axis, Edge
+from onnxac.algebra import AffineConv, AffineSum
 from onnxac.algebra.frame import Perm
 from onnxac.algebra.kernel import Array
 from onnxac.arrange import Piece, extensions, framed, output_padding
 from onnxac.extents import static
 from onnxac.facts import Facts
 from onnxac.search import Redefinition
-
-_SUFFIX = "_fused"
-
-
-class NotFiniteError(Exception):
-    """A fused weight does not fit into the model's dtype."""
+from onnxac.sheet import SUFFIX, Sheet
 
 
 @dataclass
@@ -61,9 +53,10 @@ class Emitter:
 
         Raises NotFiniteError where a weight overflows.
         """
-        self._out = Emitted([], [])
+        dtype = self._facts.dtype(change.tensor) or TensorProto.FLOAT
+        self._sheet = Sheet(dtype, self._facts.opset, self._unique)
+        self._operators: list[tuple[gs.Node, Piece]] = []
         self._closing = closing
-        self._dtype = onnx.helper.tensor_dtype_to_np_dtype(self._facts.dtype(change.tensor) or 1)
         self._shape = framed(self._facts.shape(change.tensor), change.definition.perm)
         self._turned: dict[tuple[str, Perm], gs.Tensor] = {}
         definition, pieces = change.definition, change.arrangement.pieces
@@ -78,13 +71,15 @@ class Emitter:
         total = self._sum(None, parts, change.tensor)
         if bias is not None and not hosted:
             shape = bias.shape if bias.ndim == 0 else (-1, *[1] * self._behind(definition))
-            shift = self._constant(bias.reshape(shape), change.tensor, "bias")
-            total = self._node("Add", [total, shift], change.tensor)
+            shift = self._sheet.constant(bias.reshape(shape), change.tensor, "bias")
+            total = self._sheet.node("Add", [total, shift], change.tensor)
         if definition.perm is not None:
-            total = self._node("Transpose", [total], change.tensor, {"perm": list(definition.perm)})
+            total = self._sheet.node(
+                "Transpose", [total], change.tensor, {"perm": list(definition.perm)}
+            )
         late = [(p, self._tensors[p.source]) for p in change.arrangement.late]
         self._finish(self._sum(total, late, change.tensor), self._tensors[change.tensor])
-        return self._out
+        return Emitted(self._sheet.nodes, self._operators)
 
     def _behind(self, definition: AffineSum) -> int:
         """Axes behind the channel axis of the sum."""
@@ -96,33 +91,33 @@ class Emitter:
     ) -> gs.Tensor:
         for piece, part in parts:
             if total is None:
-                total = self._node("Neg", [part], owner) if piece.kind == "negative" else part
+                total = self._sheet.node("Neg", [part], owner) if piece.kind == "negative" else part
             else:
                 op = "Sub" if piece.kind == "negative" else "Add"
-                total = self._node(op, [total, part], owner)
+                total = self._sheet.node(op, [total, part], owner)
         assert total is not None, "a definition has at least one term"
         return total
 
     def _finish(self, total: gs.Tensor, wanted: gs.Tensor) -> None:
         """Let the last node write the tensor itself."""
-        if self._out.nodes and total in self._out.nodes[-1].outputs:
-            last = self._out.nodes[-1]
+        if self._sheet.nodes and total in self._sheet.nodes[-1].outputs:
+            last = self._sheet.nodes[-1]
             last.outputs = [wanted]
-            if last.op == self._closing.op and not any(last is n for n, _ in self._out.operators):
+            if last.op == self._closing.op and not any(last is n for n, _ in self._operators):
                 last.name = self._closing.name
         else:
             name = self._unique(f"{wanted.name}_identity")
-            self._out.nodes.append(gs.Node("Identity", name, inputs=[total], outputs=[wanted]))
+            self._sheet.nodes.append(gs.Node("Identity", name, inputs=[total], outputs=[wanted]))
 
     def _piece(self, piece: Piece, bias: Array | None, tensor: str) -> gs.Tensor:
         source = self._viewed(piece, tensor)
         if piece.conv.mean:
-            source = self._node("GlobalAveragePool", [source], tensor)
+            source = self._sheet.node("GlobalAveragePool", [source], tensor)
         if piece.kind == "Gemm" and piece.flatten:
-            source = self._node("Flatten", [source], tensor, {"axis": 1})
+            source = self._sheet.node("Flatten", [source], tensor, {"axis": 1})
         made = self._operation(piece, source, bias, tensor)
         if piece.flatten and piece.kind != "Gemm":
-            made = self._node("Flatten", [made], tensor, {"axis": 1})
+            made = self._sheet.node("Flatten", [made], tensor, {"axis": 1})
         return self._reshaped(made, tensor) if piece.reshape else made
 
     def _operation(
@@ -132,8 +127,8 @@ class Emitter:
         if kind in ("direct", "negative"):
             return source
         if kind == "scale" or (kind == "BatchNormalization" and bias is None):
-            return self._node("Mul", [source, self._factor(piece, tensor)], tensor)
-        name = self._unique((self._names(piece) or f"{tensor}_{kind}") + _SUFFIX)
+            return self._sheet.node("Mul", [source, self._factor(piece, tensor)], tensor)
+        name = self._unique((self._names(piece) or f"{tensor}_{kind}") + SUFFIX)
         if kind == "Gemm" and bias is None:
             kind = "MatMul"
         writer = {
@@ -144,7 +139,7 @@ class Emitter:
             "BatchNormalization": self._normalization,
         }[kind]
         node = writer(piece, source, bias, name)
-        self._out.operators.append((node, piece))
+        self._operators.append((node, piece))
         return node.outputs[0]
 
     def _viewed(self, piece: Piece, tensor: str) -> gs.Tensor:
@@ -154,7 +149,7 @@ class Emitter:
             return source
         key = (piece.source, view)
         if key not in self._turned:
-            self._turned[key] = self._transposed(source, view) or self._node(
+            self._turned[key] = self._transposed(source, view) or self._sheet.node(
                 "Transpose", [source], tensor, {"perm": list(view)}
             )
         return self._turned[key]
@@ -163,13 +158,13 @@ class Emitter:
         assert self._shape is not None
         dims = [d if isinstance(d, int) else -1 for d in self._shape]
         held = gs.Constant(self._unique(f"{tensor}.shape"), np.asarray(dims, np.int64))
-        return self._node("Reshape", [made, held], tensor)
+        return self._sheet.node("Reshape", [made, held], tensor)
 
     def _factor(self, piece: Piece, tensor: str) -> gs.Constant:
         factor = piece.conv.kernel()
         if piece.conv.axes is not None:
             factor = factor.reshape(-1, *[1] * len(piece.conv.axes))
-        return self._constant(factor, tensor, "scale")
+        return self._sheet.constant(factor, tensor, "scale")
 
     def _normalization(
         self, piece: Piece, source: gs.Tensor, bias: Array | None, name: str
@@ -183,11 +178,11 @@ class Emitter:
             "mean": np.zeros(width),
             "variance": np.ones(width),
         }
-        held = [self._constant(v, name, k) for k, v in roles.items()]
+        held = [self._sheet.constant(v, name, k) for k, v in roles.items()]
         node = gs.Node(
-            "BatchNormalization", name, {"epsilon": 0.0}, [source, *held], [self._fresh(name)]
+            "BatchNormalization", name, {"epsilon": 0.0}, [source, *held], [self._sheet.fresh(name)]
         )
-        self._out.nodes.append(node)
+        self._sheet.nodes.append(node)
         return node
 
     def _conv(self, piece: Piece, source: gs.Tensor, bias: Array | None, name: str) -> gs.Node:
@@ -207,7 +202,7 @@ class Emitter:
         ]
         for mode in extensions(axes, lengths):
             here = [x and a.edge == mode for a, x in zip(axes, beyond, strict=True)]
-            source = self._extend(source, axes, here, mode, name)
+            source = self._sheet.extend(source, axes, here, mode, name)
         pads = [
             (0, 0) if x else (a.pad_begin, a.pad_end) for a, x in zip(axes, beyond, strict=True)
         ]
@@ -227,7 +222,7 @@ class Emitter:
         axes = conv.axes or ()
         cuts = [(max(-a.pad_begin, 0), max(-a.pad_end, 0)) for a in axes]
         bounds = [(b, -e if e else 2**63 - 1, i + 2) for i, (b, e) in enumerate(cuts) if b or e]
-        source = self._slice(
+        source = self._sheet.slice(
             source,
             [i for *_, i in bounds],
             [b for b, *_ in bounds],
@@ -239,44 +234,6 @@ class Emitter:
             for a, (b, e) in zip(axes, cuts, strict=True)
         )
         return source, replace(conv, axes=rest)
-
-    def _extend(
-        self, source: gs.Tensor, axes: tuple[Axis, ...], extended: list[bool], mode: Edge, name: str
-    ) -> gs.Tensor:
-        begins = [a.pad_begin if x else 0 for a, x in zip(axes, extended, strict=True)]
-        ends = [a.pad_end if x else 0 for a, x in zip(axes, extended, strict=True)]
-        opset = self._facts.opset
-        if mode == "wrap" and opset < 19:
-            return self._wrap(source, begins, ends, name)
-        amounts = [0, 0, *begins, 0, 0, *ends]
-        if opset < 11:
-            return self._node("Pad", [source], name, {"mode": mode, "pads": amounts})
-        held = gs.Constant(self._unique(f"{name}.pads"), np.asarray(amounts, np.int64))
-        return self._node("Pad", [source, held], name, {"mode": mode})
-
-    def _wrap(self, source: gs.Tensor, begins: list[int], ends: list[int], name: str) -> gs.Tensor:
-        """Before opset 19 Pad has no mode wrap: the ends are cut off and put in front."""
-        for axis, (begin, end) in enumerate(zip(begins, ends, strict=True), start=2):
-            parts = [source]
-            if begin:
-                parts.insert(0, self._slice(source, [axis], [-begin], [2**63 - 1], name))
-            if end:
-                parts.append(self._slice(source, [axis], [0], [end], name))
-            if len(parts) > 1:
-                source = self._node("Concat", parts, name, {"axis": axis})
-        return source
-
-    def _slice(
-        self, source: gs.Tensor, axes: list[int], starts: list[int], ends: list[int], name: str
-    ) -> gs.Tensor:
-        bounds = {"starts": starts, "ends": ends, "axes": axes}
-        if self._facts.opset < 10:
-            return self._node("Slice", [source], name, bounds)
-        held = [
-            gs.Constant(self._unique(f"{name}.{k}"), np.asarray(v, np.int64))
-            for k, v in bounds.items()
-        ]
-        return self._node("Slice", [source, *held], name)
 
     def _conv_transpose(
         self, piece: Piece, source: gs.Tensor, bias: Array | None, name: str
@@ -305,12 +262,16 @@ class Emitter:
     def _matmul(self, piece: Piece, source: gs.Tensor, bias: Array | None, name: str) -> gs.Node:
         matrix = piece.conv.kernel().reshape(piece.conv.channels[0], -1)
         if piece.conv.axes and not piece.flatten:
-            weight = self._constant(matrix, name, "weight")
-            node = gs.Node("MatMul", name, inputs=[weight, source], outputs=[self._fresh(name)])
+            weight = self._sheet.constant(matrix, name, "weight")
+            node = gs.Node(
+                "MatMul", name, inputs=[weight, source], outputs=[self._sheet.fresh(name)]
+            )
         else:
-            weight = self._constant(matrix.T, name, "weight")
-            node = gs.Node("MatMul", name, inputs=[source, weight], outputs=[self._fresh(name)])
-        self._out.nodes.append(node)
+            weight = self._sheet.constant(matrix.T, name, "weight")
+            node = gs.Node(
+                "MatMul", name, inputs=[source, weight], outputs=[self._sheet.fresh(name)]
+            )
+        self._sheet.nodes.append(node)
         return node
 
     def _operator(
@@ -322,39 +283,18 @@ class Emitter:
         bias: Array | None,
         attrs: dict[str, object],
     ) -> gs.Node:
-        inputs = [source, self._constant(kernel, name, "weight")]
+        inputs = [source, self._sheet.constant(kernel, name, "weight")]
         if bias is not None:
             inputs.append(
-                self._constant(
+                self._sheet.constant(
                     np.broadcast_to(bias, self._bias_shape(op, kernel, attrs)), name, "bias"
                 )
             )
-        node = gs.Node(op, name, attrs, inputs, [self._fresh(name)])
-        self._out.nodes.append(node)
+        node = gs.Node(op, name, attrs, inputs, [self._sheet.fresh(name)])
+        self._sheet.nodes.append(node)
         return node
 
     def _bias_shape(self, op: str, kernel: Array, attrs: dict[str, object]) -> tuple[int]:
         group = attrs.get("group", 1)
         assert isinstance(group, int)
         return (kernel.shape[1] * group if op == "ConvTranspose" else kernel.shape[0],)
-
-    def _constant(self, value: Array, owner: str, role: str) -> gs.Constant:
-        rounded = np.ascontiguousarray(np.asarray(value).astype(self._dtype))
-        if not np.all(np.isfinite(rounded.astype(np.float64))):
-            raise NotFiniteError(f"the fused {role} does not fit into {self._dtype}")
-        return gs.Constant(self._unique(f"{owner.removesuffix(_SUFFIX)}.{role}"), rounded)
-
-    def _node(
-        self,
-        op: str,
-        inputs: list[gs.Tensor],
-        owner: str,
-        attrs: Mapping[str, object] | None = None,
-    ) -> gs.Tensor:
-        name = self._unique(f"{owner}_{op.lower()}")
-        node = gs.Node(op, name, dict(attrs or {}), inputs, [self._fresh(name)])
-        self._out.nodes.append(node)
-        return node.outputs[0]
-
-    def _fresh(self, name: str) -> gs.Variable:
-        return gs.Variable(self._unique(f"{name}_output"))

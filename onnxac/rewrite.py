@@ -15,12 +15,13 @@ import onnx_graphsurgeon as gs
 from onnxac.algebra import Obstacle
 from onnxac.algebra.frame import Perm
 from onnxac.arrange import Piece
-from onnxac.emit import Emitted, Emitter, NotFiniteError
+from onnxac.emit import Emitted, Emitter
 from onnxac.facts import Facts
 from onnxac.fold import Folding
 from onnxac.liveness import alive
 from onnxac.model import Model, captured_names
 from onnxac.search import Blocked, Change, Plan, Redefinition
+from onnxac.sheet import NotFiniteError
 
 
 @dataclass
