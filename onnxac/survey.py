@@ -88,7 +88,7 @@ def _definition(
     if any(fnmatch.fnmatchcase(node.name, pattern) for pattern in keep):
         return Obstacle("keep", "it is kept as it is, as asked")
     if node.domain not in _STANDARD:
-        return Obstacle("custom", f"{node.domain}.{node.op} is not a standard operator: left as it is")
+        return Obstacle("custom", f"{node.domain}.{node.op} is not a standard operator")
     return region.definition if region else lower(node, index, context)
 
 
