@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, helper, numpy_helper
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
@@ -93,6 +93,7 @@ class Net:
     initializers: dict[str, Array] = field(default_factory=dict)
     inputs: dict[str, tuple[int | str, ...]] = field(default_factory=dict)
     outputs: list[Tensor] = field(default_factory=list)
+    domains: dict[str, int] = field(default_factory=dict)
     _count: int = 0
 
     def fresh(self, stem: str) -> str:
@@ -112,7 +113,7 @@ class Net:
         if array.dtype.kind == "f":
             array = array.astype(self.dtype)
         name = self.fresh("c")
-        if style == "initializer" or style == "identity" and not array.size:
+        if style == "initializer" or (style == "identity" and not array.size):
             self.initializers[name] = array
         elif style == "node":
             self.nodes.append(
@@ -219,9 +220,10 @@ class Net:
 
     def divide(self, x: Tensor, power: Array) -> Tensor:
         """Division by powers of two."""
+        least, most = float(np.abs(power).min()), float(np.abs(power).max())
         return self.node(
-            "Div", [x.name, self.constant(power)], x,
-            bound=x.bound / float(np.abs(power).min()), grain=x.grain + int(np.log2(np.abs(power).max())),
+            "Div", [x.name, self.constant(power)], x, bound=x.bound / least,
+            grain=x.grain + int(np.log2(most)),
         )
 
     def shift(
@@ -254,6 +256,8 @@ class Net:
             starts.append(begin)
             ends.append(size - end if absolute else -end if end else INT64_MAX)
             shape[axis] = -(-(size - begin - end) // step)
+            if shape[axis] < 1:
+                raise TooLarge("nothing is left")
         axes, steps = list(cuts), [c[2] for c in cuts.values()]
         if self.opset < 10:
             assert all(s == 1 for s in steps)
@@ -279,6 +283,11 @@ class Net:
             names.append(self.constant(np.asarray(value, np.float64), style))
         return self.node("Pad", names, x, shape=shape, bound=bound, mode=mode)
 
+    @property
+    def dynamic(self) -> bool:
+        """Whether some spatial size may be anything."""
+        return any(isinstance(s, str) for shape in self.inputs.values() for s in shape[2:])
+
     def output(self, *tensors: Tensor) -> None:
         self.outputs += [t for t in tensors if t not in self.outputs]
 
@@ -294,8 +303,10 @@ class Net:
             helper.make_tensor_value_info(t.name, kind, [None] * len(t.shape)) for t in self.outputs
         ]
         graph = helper.make_graph(self.nodes, "net", inputs, outputs, tensors)
+        opsets = {"": self.opset, **self.domains}
         made = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=self.ir_version
+            graph, opset_imports=[helper.make_opsetid(d, v) for d, v in opsets.items()],
+            ir_version=self.ir_version,
         )
         onnx.checker.check_model(made)
         return made
@@ -336,7 +347,7 @@ def newest_opset() -> int:
         net.output(net.unary("Relu", net.input((1, 1, 1))))
         try:
             session(net.model())
-        except Exception:  # noqa: S112 (each version of the runtime has its own words for it)
+        except Exception:
             continue
         return opset
     return 17
@@ -362,7 +373,9 @@ def integers(rng: np.random.Generator, shape: Iterable[int], most: int = INPUT) 
     return rng.integers(-most, most + 1, tuple(shape)).astype(np.float64)
 
 
-def feeds(model: ModelProto, seed: int = 0, sizes: Mapping[str, int] | None = None) -> dict[str, Array]:
+def feeds(
+    model: ModelProto, seed: int = 0, sizes: Mapping[str, int] | None = None
+) -> dict[str, Array]:
     """Integer inputs for a model; `sizes` gives the dynamic dims."""
     rng = np.random.default_rng(seed)
     held = {t.name for t in model.graph.initializer}
@@ -374,10 +387,6 @@ def feeds(model: ModelProto, seed: int = 0, sizes: Mapping[str, int] | None = No
             dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
             found[value.name] = integers(rng, shape).astype(dtype)
     return found
-
-
-def macs_and_nodes(model: ModelProto) -> int:
-    return len(model.graph.node)
 
 
 def operators(model: ModelProto) -> dict[str, int]:

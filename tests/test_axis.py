@@ -19,8 +19,8 @@ offsets = st.integers(-4, 4)
 def axes(draw: st.DrawFn, *, edge: Edge = "zero", up: int = 1) -> Axis:
     return Axis(
         taps=draw(st.integers(1, 4)), dilation=draw(st.integers(1, 3)),
-        stride=draw(st.integers(1, 3)), up=up, offset=draw(offsets), extent=draw(st.integers(-5, 4)),
-        edge=edge,
+        stride=draw(st.integers(1, 3)), up=up, offset=draw(offsets),
+        extent=draw(st.integers(-5, 4)), edge=edge,
     )
 
 

@@ -1,0 +1,182 @@
+"""The exact tests are tested: a broken tap, bias or border must not go unnoticed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from drawing import Drawn
+from exact import Net, Window, feeds, integers, run, session
+from hypothesis import HealthCheck, Phase, find, settings
+from hypothesis.errors import NoSuchExample
+from networks import blocks, heads, transposed
+from onnx import ModelProto, numpy_helper
+
+from onnxac.algebra import Axis
+from onnxac.algebra.kernel import place, regroup
+from onnxac.pipeline import Options, optimize
+
+GEOMETRIES = {
+    "3x3, padding 1": (Window(3, offset=-1), Window(3, offset=-1)),
+    "3x3, no padding": (Window(3, extent=-2), Window(3, extent=-2)),
+    "5x3, stride 2": (Window(5, 1, 2, -2), Window(3, 1, 2, -1)),
+    "dilation 2": (Window(3, 2, 1, -2), Window(3, 2, 1, -2)),
+    "even, asymmetric": (Window(2, offset=-1), Window(4, offset=-1)),
+}
+
+
+def acnet(geometry: tuple[Window, Window]) -> ModelProto:
+    """kxk + kx1 + 1xk, each with a bias; the thin ones crop where the padding is too small."""
+    net, rng = Net(), np.random.default_rng(1)
+    x = net.input((1, 2, 11, 11))
+    rows, columns = geometry
+    thin = [
+        w._replace(taps=1, dilation=1, offset=w.offset + w.dilation * ((w.taps - 1) // 2))
+        for w in geometry
+    ]
+    ends = []
+    for windows in ((rows, columns), (rows, thin[1]), (thin[0], columns)):
+        cuts = {
+            a: (max(-w.begin, 0), max(-w.end, 0), 1)
+            for a, w in enumerate(windows, start=2) if min(w.begin, w.end) < 0
+        }
+        y = net.crop(x, cuts) if cuts else x
+        rest = [
+            w._replace(offset=-max(w.begin, 0), extent=max(w.begin, 0) + max(w.end, 0) - w.span)
+            for w in windows
+        ]
+        kernel = integers(rng, (2, 2, *(w.taps for w in windows)), 2)
+        ends.append(net.conv(y, kernel, rest, bias=integers(rng, (2,))))
+    net.output(net.combine([net.combine(ends[:2]), ends[2]]))
+    return net.model()
+
+
+def changes(model: ModelProto) -> Iterator[tuple[str, ModelProto]]:
+    """The model with one thing wrong: each tap, each bias, each border."""
+    (node,) = model.graph.node
+    for at, tensor in enumerate(model.graph.initializer):
+        values = numpy_helper.to_array(tensor)
+        for index in np.ndindex(*values.shape):
+            broken, wrong = ModelProto(), values.copy()
+            broken.CopyFrom(model)
+            wrong[index] += 1
+            broken.graph.initializer[at].CopyFrom(numpy_helper.from_array(wrong, tensor.name))
+            yield f"{tensor.name}{index}", broken
+    at = next(i for i, a in enumerate(node.attribute) if a.name == "pads")
+    for axis in range(2):
+        for step in (-1, 1):
+            broken = ModelProto()
+            broken.CopyFrom(model)
+            pads = broken.graph.node[0].attribute[at].ints
+            pads[axis], pads[axis + 2] = pads[axis] + step, pads[axis + 2] - step
+            if min(pads) >= 0:
+                yield f"pads {list(pads)}", broken
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
+def test_every_broken_tap_bias_and_border_is_seen(geometry: tuple[Window, Window]) -> None:
+    model = acnet(geometry)
+    result, _ = optimize(model, Options(verify=False))
+    assert len(result.graph.node) == 1
+    values = feeds(model)
+    (wanted,) = run(model, values)
+    assert np.array_equal(run(result, values)[0], wanted)
+    broken = list(changes(result))
+    assert len(broken) >= math.prod(w.taps for w in geometry) * 4 + 2
+    for what, other in broken:
+        (found,) = run(other, values)
+        assert found.shape != wanted.shape or not np.array_equal(found, wanted), what
+
+
+# Sabotage: with this in place of a function of onnxac, some network must come out wrong.
+
+after = Axis.after
+SUBSTITUTION = "onnxac.algebra.substitution"
+
+
+def forget_bias(*_: Any) -> None:
+    """A bias is lost in a composition."""
+
+
+def no_obstacle(*_: Any) -> None:
+    """The border rule is forgotten."""
+
+
+def shifted(self: Axis, inner: Axis) -> Axis:
+    """A composition reads one element too late."""
+    right = after(self, inner)
+    if self.taps == 1 or inner.taps == 1:
+        return right
+    return Axis(
+        right.taps, right.dilation, right.stride, right.up, right.offset + 1, right.extent - 1
+    )
+
+
+def flipped(kernel: np.ndarray, axes: Any, lattice: Any) -> np.ndarray:
+    """Taps land mirrored."""
+    return np.flip(place(kernel, axes, lattice), axis=-1)
+
+
+def ungrouped(kernel: np.ndarray, group: int, coarser: int) -> np.ndarray:
+    """Groups are laid over one another instead of side by side."""
+    right = regroup(kernel, group, coarser)
+    return right if group == coarser else np.roll(right, 1, axis=1)
+
+
+def never(*_: Any) -> bool:
+    return False
+
+
+def always(*_: Any) -> bool:
+    return True
+
+
+SABOTAGE: dict[str, tuple[str, Callable[..., Any], Any]] = {
+    "the border rule": (f"{SUBSTITUTION}._border", no_obstacle, blocks),
+    "zeros between elements": (f"{SUBSTITUTION}._spread", no_obstacle, transposed),
+    "the fill": (f"{SUBSTITUTION}.is_fill", always, blocks),
+    "reading beyond": ("onnxac.algebra.axis.Axis.reads_beyond", never, blocks),
+    "agreement": ("onnxac.algebra.axis.Axis.agrees_with", always, blocks),
+    "composition": ("onnxac.algebra.axis.Axis.after", shifted, blocks),
+    "placing": ("onnxac.algebra.kernel.place", flipped, blocks),
+    "groups": ("onnxac.algebra.kernel.regroup", ungrouped, blocks),
+    "a pooled head": ("onnxac.algebra.kernel.place", flipped, heads),
+}
+
+
+def is_wrong(drawn: Drawn) -> bool:
+    try:
+        result, _ = optimize(drawn.model, Options(verify=False))
+        original, changed = session(drawn.model), session(result)
+    except Exception:
+        return True
+    for seed, sizes in enumerate(drawn.sizes):
+        values = feeds(drawn.model, seed, sizes)
+        try:
+            wanted = original.run(None, values)
+        except Exception:
+            continue
+        try:
+            found = changed.run(None, values)
+        except Exception:
+            return True
+        if not all(np.array_equal(f, w) for f, w in zip(found, wanted, strict=True)):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("what", SABOTAGE)
+def test_sabotage_is_seen(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, replacement, strategy = SABOTAGE[what]
+    monkeypatch.setattr(target, replacement)
+    quick = settings(
+        max_examples=1500, derandomize=True, database=None, deadline=None, phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    try:
+        find(strategy(), is_wrong, settings=quick)
+    except NoSuchExample:
+        pytest.fail(f"nobody noticed: {replacement.__doc__ or what}")
