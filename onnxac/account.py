@@ -16,7 +16,7 @@ from onnxac.search import Blocked
 
 # An obstacle on one of these is told wherever it stands; on others only beside a linear node.
 _WEIGHTED = ("Conv", "ConvTranspose", "BatchNormalization")
-_ALWAYS = ("keep", "custom", "values")
+_ALWAYS = ("keep", "custom", "values", "stack")
 # Between other operators it is not worth telling that merging would be dearer, or can't be.
 _SUMMED = (*_WEIGHTED, "MatMul", "Gemm", "Add", "Sub", "Sum", "AveragePool")
 

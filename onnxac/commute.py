@@ -60,6 +60,8 @@ class Commuter:
         self._graph, self._facts, self._fixed = graph, facts, fixed
         self._taken = {t.name for n in graph.nodes for t in (*n.inputs, *n.outputs)}
         self._taken |= {n.name for n in graph.nodes}
+        # Concats whose branches stay apart: output → why.
+        self.declined: dict[str, Obstacle] = {}
 
     def run(self) -> list[Stack]:
         """Apply all rules once, in graph order."""
@@ -150,7 +152,7 @@ class Commuter:
             run = self._run(branches[at:])
             if len(run) > 1:
                 whole = len(run) == len(branches)
-                credit = self._credit(run, whole)
+                credit = self._credit(run, whole, node.outputs[0].name)
                 if credit is not None and (run[0].chain or not whole):
                     stacks.append(self._stacked(node, run, whole, credit))
                     branches = [self._branch(t) for t in node.inputs] if not whole else []
@@ -207,7 +209,7 @@ class Commuter:
         shape = self._facts.shape(branch.conv.inputs[0].name)
         return static(shape[2:]) if shape is not None else [None] * len(branch.axes)
 
-    def _credit(self, run: Sequence[_Branch], whole: bool) -> Cost | None:
+    def _credit(self, run: Sequence[_Branch], whole: bool, tensor: str) -> Cost | None:
         """What merging may cost more in its parts; None where it would not pay in time."""
         lengths = self._lengths(run[0])
         axes = run[0].axes
@@ -231,6 +233,12 @@ class Commuter:
         else:
             merged += joined
         if merged.time > _WORTH * apart.time or merged.nodes > apart.nodes:
+            self.declined[tensor] = Obstacle(
+                "stack",
+                f"as one convolution, {len(run)} of its branches would take "
+                f"{merged.time / apart.time:.2f} of the time, for the zeros in the kernel; "
+                f"it is worth it up to {_WORTH}",
+            )
             return None
         return Cost(
             macs=max(merged.macs - apart.macs, 0),

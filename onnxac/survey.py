@@ -53,7 +53,8 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
     facts = Facts(model, freeze=freeze)
     captured = captured_names(model.proto.graph)
     named = frozenset(captured | {t.name for t in model.graph.outputs})
-    stacks = {s.tensor: s for s in Commuter(model.graph, facts, named).run()}
+    commuter = Commuter(model.graph, facts, named)
+    stacks = {s.tensor: s for s in commuter.run()}
     context = Context(facts, model.graph)
     nodes = alive(model.graph.nodes, named, facts.is_constant)
     regions = {r.tensor: r for r in Regions(nodes, context, model.origin, named).find()}
@@ -78,7 +79,8 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
     folding = Folding(facts, named)
     pinned = {**folding.needed(nodes), **_pins(model, nodes, lowered, captured)}
     definitions = {t: s for t, s in lowered.items() if isinstance(s, AffineSum)}
-    blocked = tuple(Blocked(t, o) for t, o in lowered.items() if isinstance(o, Obstacle))
+    obstacles = {t: o for t, o in lowered.items() if isinstance(o, Obstacle)} | commuter.declined
+    blocked = tuple(Blocked(t, o) for t, o in obstacles.items())
     return Survey(facts, definitions, costs, pinned, named, folding, blocked)
 
 

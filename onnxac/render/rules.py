@@ -27,6 +27,8 @@ RULES = {
     "be merged with the rest.",
     "shape": "A size is not known; export with shapes, or run shape inference first.",
     "spread": "A transposed convolution with a stride leaves holes that a kernel can't cross.",
+    "stack": "Branches that end in Concat can be one convolution, but only pay where the kernels "
+    "are of one size, or the channels few.",
     "training": "Exported in training mode: statistics are of the batch, not constants. Call "
     "model.eval() before the export.",
     "values": "A weight holds what can't be computed with, such as a division by zero.",
