@@ -98,6 +98,8 @@ def _matters(node: gs.Node, entry: Blocked, definitions: set[str]) -> bool:
         return node.op in _SUMMED and any(r.op in _SUMMED for r in readers)
     if node.op in _WEIGHTED or entry.obstacle.rule in _ALWAYS or entry.tensor in definitions:
         return True
+    if any(r.op in _WEIGHTED for t in node.outputs for r in t.outputs):
+        return True
     return any(
         t.inputs and t.name in definitions and t.inputs[0].op in _WEIGHTED for t in node.inputs
     )

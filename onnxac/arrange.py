@@ -197,7 +197,9 @@ class _Desk:
             filled = window_cost(self._elements, conv.channels, conv.group, taps)
             filled += Cost(elements=inputs + self._elements, nodes=1)
             cropped = cost + Cost(elements=2 * inputs, nodes=1)
-            crop = not filled.time <= cropped.time
+            # An axis that is padded at its other end can't be cut first: too little may be left.
+            mixed = any(min(a.pad_begin, a.pad_end) < 0 < max(a.pad_begin, a.pad_end) for a in axes)
+            crop = not mixed and cropped.time < filled.time
             cost = cropped if crop else filled
         if conv.mean:
             cost += Cost(elements=inputs, nodes=1)

@@ -24,6 +24,9 @@ def _matmul(node: gs.Node, output: int, context: Context) -> Lowered:
     dims, shape = context.static_shape(matrix), context.shape(source)
     if dims is None or shape is None or len(dims) != 2 or len(shape) < 2:
         return None
+    met = (shape[-2], dims[1]) if constants[0] else (shape[-1], dims[0])
+    if met[0] != met[1]:
+        return Obstacle("attributes", f"{matrix.name} has not as many rows as its input features")
     values = context.array(matrix.name)
     if constants[0]:
         return _pointwise(node, source.name, values, (dims[0], dims[1]), 1, context)
@@ -40,6 +43,9 @@ def _gemm(node: gs.Node, output: int, context: Context) -> Lowered:
     dims = context.static_shape(matrix)
     if dims is None or len(dims) != 2:
         return None
+    shape = context.shape(source)
+    if shape is None or shape[-1] != dims[1 if attribute(node, "transB", 0) else 0]:
+        return Obstacle("attributes", f"{matrix.name} has not as many rows as its input features")
     alpha = float(attribute(node, "alpha", 1.0))
     values = context.array(matrix.name)
     if attribute(node, "transB", 0):
