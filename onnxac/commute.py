@@ -26,6 +26,8 @@ from onnxac.arrange import size
 from onnxac.cost import Cost, total, window_cost
 from onnxac.extents import static
 from onnxac.facts import Facts
+from onnxac.model import Model
+from onnxac.names import Names
 from onnxac.windows import window_axes
 
 _ELEMENTWISE = {
@@ -56,10 +58,9 @@ class Stack:
 class Commuter:
     """Changes the order of operators in a graph. `fixed` are tensors needed by name."""
 
-    def __init__(self, graph: gs.Graph, facts: Facts, fixed: frozenset[str]) -> None:
-        self._graph, self._facts, self._fixed = graph, facts, fixed
-        self._taken = {t.name for n in graph.nodes for t in (*n.inputs, *n.outputs)}
-        self._taken |= {n.name for n in graph.nodes}
+    def __init__(self, model: Model, facts: Facts, fixed: frozenset[str]) -> None:
+        self._graph, self._facts, self._fixed = model.graph, facts, fixed
+        self._name = Names(model).unique
         # Concats whose branches stay apart: output → why.
         self.declined: dict[str, Obstacle] = {}
 
@@ -309,14 +310,6 @@ class Commuter:
         made = gs.Variable(self._name(f"{wish}_moved"))
         self._facts.define_like(made.name, tensor.name, channels)
         return made
-
-    def _name(self, wish: str) -> str:
-        name, count = wish, 0
-        while name in self._taken:
-            count += 1
-            name = f"{wish}_{count}"
-        self._taken.add(name)
-        return name
 
     def _position(self, node: gs.Node) -> int:
         return next(i for i, n in enumerate(self._graph.nodes) if n is node)

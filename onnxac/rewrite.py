@@ -20,6 +20,7 @@ from onnxac.facts import Facts
 from onnxac.fold import Folding
 from onnxac.liveness import alive
 from onnxac.model import Model, captured_names
+from onnxac.names import Names
 from onnxac.search import Blocked, Change, Plan, Redefinition
 from onnxac.sheet import NotFiniteError
 
@@ -53,10 +54,8 @@ class Rewriter:
         self._limit = 0
         self._tensors = {t.name: t for n in self._nodes for t in (*n.inputs, *n.outputs) if t.name}
         self._tensors.update((t.name, t) for t in (*self._graph.inputs, *self._graph.outputs))
-        proto = model.proto.graph
-        self._taken = set(self._tensors) | {t.name for t in proto.initializer}
-        self._taken |= {n.name for n in self._nodes} | captured_names(proto)
-        self._captured = captured_names(proto)
+        self._names = Names(model)
+        self._captured = captured_names(model.proto.graph)
 
     def apply(self, plan: Plan) -> Applied:
         """Rewrite the graph. Changes whose weights overflow are left out, and said so."""
@@ -94,16 +93,10 @@ class Rewriter:
     def _emit(self, redefinition: Redefinition) -> Emitted:
         maker = self._tensors[redefinition.tensor].inputs[0]
         self._limit = self._place[id(maker)]
-        emitter = Emitter(self._tensors, self._facts, self._unique, self._wish, self._existing)
+        emitter = Emitter(
+            self._tensors, self._facts, self._names.unique, self._wish, self._existing
+        )
         return emitter.emit(redefinition, maker)
-
-    def _unique(self, wish: str) -> str:
-        name, count = wish, 0
-        while name in self._taken:
-            count += 1
-            name = f"{wish}_{count}"
-        self._taken.add(name)
-        return name
 
     def _existing(self, tensor: gs.Tensor, perm: Perm) -> gs.Tensor | None:
         """A Transpose of the tensor that the graph has had from the beginning."""
@@ -133,7 +126,7 @@ class Rewriter:
             maker.outputs.clear()
         else:
             index = next(i for i, t in enumerate(maker.outputs) if t is made)
-            maker.outputs[index] = gs.Variable(self._unique(f"{tensor}_unused"))
+            maker.outputs[index] = gs.Variable(self._names.unique(f"{tensor}_unused"))
         return id(maker)
 
     def _drop_aliases(self, aliases: dict[str, str], nodes: list[gs.Node]) -> None:

@@ -53,7 +53,7 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
     facts = Facts(model, freeze=freeze)
     captured = captured_names(model.proto.graph)
     named = frozenset(captured | {t.name for t in model.graph.outputs})
-    commuter = Commuter(model.graph, facts, named)
+    commuter = Commuter(model, facts, named)
     stacks = {s.tensor: s for s in commuter.run()}
     context = Context(facts, model.graph)
     nodes = alive(model.graph.nodes, named, facts.is_constant)

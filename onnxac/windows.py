@@ -52,20 +52,10 @@ def window_axes(
     axes = []
     for i, (k, s, d, n) in enumerate(zip(taps, strides, dilations, lengths, strict=True)):
         span = d * (k - 1)
-        begin, end = pads[i], pads[i + rank]
-        if auto == "VALID":
-            begin = end = 0
-        elif auto in ("SAME_UPPER", "SAME_LOWER"):
-            if n is None and s > 1:
-                return Obstacle(
-                    "auto_pad", f"{auto} at stride {s} pads by the input's size, which is dynamic"
-                )
-            outputs = 1 if n is None else -(-n // s)
-            total = span if n is None else max((outputs - 1) * s + span + 1 - n, 0)
-            small, large = total // 2, total - total // 2
-            begin, end = (small, large) if auto == "SAME_UPPER" else (large, small)
-        elif auto not in ("NOTSET", ""):
-            return Obstacle("attributes", f"auto_pad {auto!r} is not known")
+        padding = _padding(auto, (pads[i], pads[i + rank]), span, s, n)
+        if isinstance(padding, Obstacle):
+            return padding
+        begin, end = padding
         axis = Axis(taps=k, dilation=d, stride=s, offset=-begin, extent=begin + end - span)
         if n is not None and axis.length(n) < 1:
             return Obstacle("attributes", "the kernel is larger than the padded input")
@@ -73,6 +63,26 @@ def window_axes(
             return Obstacle("ceil_mode", "ceil_mode adds a window that lies partly outside")
         axes.append(axis)
     return tuple(axes)
+
+
+def _padding(
+    auto: str, pads: tuple[int, int], span: int, stride: int, length: int | None
+) -> tuple[int, int] | Obstacle:
+    """What is padded at the begin and the end of one axis."""
+    if auto in ("NOTSET", ""):
+        return pads
+    if auto == "VALID":
+        return 0, 0
+    if auto not in ("SAME_UPPER", "SAME_LOWER"):
+        return Obstacle("attributes", f"auto_pad {auto!r} is not known")
+    if length is None and stride > 1:
+        return Obstacle(
+            "auto_pad", f"{auto} at stride {stride} pads by the input's size, which is dynamic"
+        )
+    outputs = 1 if length is None else -(-length // stride)
+    total = span if length is None else max((outputs - 1) * stride + span + 1 - length, 0)
+    small, large = total // 2, total - total // 2
+    return (small, large) if auto == "SAME_UPPER" else (large, small)
 
 
 def transposed_axes(

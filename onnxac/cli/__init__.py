@@ -147,4 +147,7 @@ def run(arguments: Sequence[str]) -> int:
         return 1
     except Exception as error:
         return screen.fail_bug(error, BUG)
+    # Newer versions of Typer turn an interrupt into this code by themselves.
+    if code == INTERRUPTED:
+        screen.error("interrupted; nothing was written")
     return code if isinstance(code, int) else 0
