@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "models"
 ACNET, ACNET_FUSED = MODELS / "acb_p1.L.onnx", MODELS / "acb_p1.deploy.onnx"
 REPVGG, REPVGG_FUSED = MODELS / "repvgg.L.onnx", MODELS / "repvgg.deploy.onnx"
-# Four blocks, two kinds of kernels, a candidate that is left alone.
+# Four blocks, two kinds of kernels.
 NETWORK = MODELS / "repvgg.D.onnx"
 
 

@@ -162,7 +162,9 @@ def test_an_interrupt_leaves_the_old_file(number: int, code: int) -> None:
         time.sleep(0.05)
     os.killpg(process.pid, number)
     said = process.communicate(timeout=60)[1].decode()
-    assert process.returncode == code
+    # Python ends by the signal itself if it came while code was compiled from a string, as
+    # dataclasses do; a shell sees the same code then.
+    assert process.returncode in (code, -number)
     assert "Traceback" not in said
     assert [p.name for p in Path().iterdir()] == ["out.onnx"]
     assert Path("out.onnx").read_bytes() == b"old"
