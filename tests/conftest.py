@@ -10,8 +10,11 @@ from hypothesis import HealthCheck, settings
 _SHARED = {
     "deadline": timedelta(seconds=20),
     "print_blob": True,
-    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+    "suppress_health_check": [
+        HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large,
+    ],
 }
 settings.register_profile("quick", max_examples=100, **_SHARED)
 settings.register_profile("ci", max_examples=2000, derandomize=True, **_SHARED)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "quick"))
+_default = "ci" if os.environ.get("CI") else "quick"
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _default))

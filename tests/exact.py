@@ -211,7 +211,9 @@ class Net:
             bound=bound, grain=x.grain + max(int(exponents.max()), 0), epsilon=EPSILON,
         )
 
-    def scale(self, x: Tensor, factor: Array, *, first: bool = False, style: str = "initializer") -> Tensor:
+    def scale(
+        self, x: Tensor, factor: Array, *, first: bool = False, style: str = "initializer"
+    ) -> Tensor:
         names = [x.name, self.constant(factor, style)]
         return self.node(
             "Mul", names[::-1] if first else names, x,
