@@ -26,6 +26,7 @@ from onnxac.cli.check import check
 from onnxac.cli.diff import diff
 from onnxac.cli.explain import explain
 from onnxac.cli.optimize import fill_summary, optimize
+from onnxac.cli.options import flag
 from onnxac.cli.screen import Screen
 from onnxac.cli.verify import verify
 from onnxac.errors import OnnxacError
@@ -96,7 +97,7 @@ def start(
     context: typer.Context,
     version: Annotated[
         bool,
-        typer.Option(
+        flag(
             "--version",
             callback=_print_versions,
             is_eager=True,

@@ -34,7 +34,7 @@ def bench(
     They run by turns, with ONNX Runtime's own optimizations on, as deployed. Shown are
     medians, and the spread of the middle half of the runs.
 
-    [cyan]onnxac bench in.onnx out.onnx --runs 200 --shape input:1,3,224,224[/]
+    [not dim cyan]onnxac bench in.onnx out.onnx --runs 200 --shape input:1,3,224,224[/]
     """
     screen = screen_of(context, quiet, verbose, color)
     shapes = shapes_from(shape)

@@ -52,9 +52,9 @@ def check(
     Exits with 0 when every model is clean, with 1 when one could be merged or is over its
     budget, with 2 when one can't be read. All of them are looked at.
 
-    [cyan]onnxac check models/*.onnx --format junit > onnxac.xml[/]
+    [not dim cyan]onnxac check models/*.onnx --format junit > onnxac.xml[/]
 
-    [cyan]onnxac check model.onnx --max-parameters 5000000[/]
+    [not dim cyan]onnxac check model.onnx --max-parameters 5000000[/]
     """
     screen = screen_of(context, quiet, verbose, color)
     with screen.progress("looking"):

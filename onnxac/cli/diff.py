@@ -49,7 +49,7 @@ def diff(
     The page needs no network. With netron installed ([cyan]pip install onnxac\\[netron][/])
     it shows both graphs side by side, linked with each other.
 
-    [cyan]onnxac diff in.onnx out.onnx --report report.json --open[/]
+    [not dim cyan]onnxac diff in.onnx out.onnx --report report.json --open[/]
     """
     screen = screen_of(context, quiet, verbose, color)
     if output is not None:
@@ -92,9 +92,10 @@ def _known(
     Raises UsageError where the report is about another model.
     """
     if report is None:
-        from onnxac.stats import model_info
+        from onnxac.stats import foreign_info
 
-        return None, (model_info(models[0], str(paths[0])), model_info(models[1], str(paths[1])))
+        first, second = (foreign_info(m, str(p)) for m, p in zip(models, paths, strict=True))
+        return None, (first, second)
     from onnxac.render.document import read_report
 
     known = read_report(report)

@@ -28,7 +28,7 @@ def explain(
 
     The place to look when a block did not become one operator.
 
-    [cyan]onnxac explain in.onnx --node /layer1/conv2/Add[/]
+    [not dim cyan]onnxac explain in.onnx --node /layer1/conv2/Add[/]
     """
     screen = screen_of(context, quiet, verbose, color)
     with screen.progress("looking"):

@@ -40,7 +40,7 @@ def optimize(
     ],
     target: Annotated[
         str | None,
-        typer.Argument(metavar="[OUT]", help="Where the result goes; - for standard output."),
+        typer.Argument(metavar="OUT", help="Where the result goes; - for standard output."),
     ] = None,
     in_place: Annotated[
         bool, flag("--in-place", help="Replace IN by the result, in one step.")
@@ -93,11 +93,11 @@ def optimize(
     computes, nothing is written and the exit code is 1. A model with nothing to merge is
     written as it is.
 
-    [cyan]onnxac optimize in.onnx out.onnx --diff diff.html --report report.json[/]
+    [not dim cyan]onnxac optimize in.onnx out.onnx --diff diff.html --report report.json[/]
 
-    [cyan]onnxac optimize model.onnx --in-place --keep "/head/*"[/]
+    [not dim cyan]onnxac optimize model.onnx --in-place --keep "/head/*"[/]
 
-    [cyan]cat in.onnx | onnxac optimize - - > out.onnx[/]
+    [not dim cyan]cat in.onnx | onnxac optimize - - > out.onnx[/]
     """
     screen = screen_of(context, quiet, verbose, color)
     target = _target(source, target, in_place)

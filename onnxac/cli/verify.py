@@ -37,7 +37,7 @@ def verify(
     several sizes where the model leaves them open. Exits with 1 if any output differs by
     more than the tolerance.
 
-    [cyan]onnxac verify trained.onnx deployed.onnx --seeds 10[/]
+    [not dim cyan]onnxac verify trained.onnx deployed.onnx --seeds 10[/]
     """
     screen = screen_of(context, quiet, verbose, color)
     shapes = shapes_from(shape)
