@@ -140,6 +140,8 @@ class Emitter:
         }[kind]
         node = writer(piece, source, bias, name)
         self._operators.append((node, piece))
+        # As many elements, whatever the shape: enough to count multiply-adds.
+        self._facts.define_like(node.outputs[0].name, tensor)
         return node.outputs[0]
 
     def _viewed(self, piece: Piece, tensor: str) -> gs.Tensor:

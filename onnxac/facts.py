@@ -39,19 +39,25 @@ class Facts(Constants):
         self._schemas: dict[tuple[str, str], Any] = {}
         graph = model.proto.graph
         self._hints = {v.name: v.type for v in (*graph.value_info, *graph.output)}
+        # Types as onnx writes them are needed during the walk only.
+        self._types: dict[str, TypeProto] = {}
         for value in graph.input:
-            self.define(value.name, value.type)
+            self._note(value.name, value.type)
         for sparse in graph.sparse_initializer:
-            self.define(sparse.values.name, self.type_of(sparse.values.data_type, sparse.dims))
+            self._note(sparse.values.name, self.type_of(sparse.values.data_type, sparse.dims))
         for tensor in graph.initializer:
-            self.define(tensor.name, self.type_of(tensor.data_type, tensor.dims))
+            self._note(tensor.name, self.type_of(tensor.data_type, tensor.dims))
         for node in graph.node:
             self._visit(node)
+        self._types.clear()
+
+    def _note(self, name: str, kind: TypeProto) -> None:
+        self._types[name] = self.define(name, kind)
 
     def _visit(self, node: NodeProto) -> None:
         constant = self.note_constant(node)
         for name, kind in self._infer(node).items():
-            self.define(name, kind)
+            self._note(name, kind)
         outputs = [o for o in node.output if o]
         if constant and all(self.count(o) <= _SMALL for o in outputs):
             for output in outputs:

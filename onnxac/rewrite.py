@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxac.algebra import Obstacle
+from onnxac.algebra import Deferred, Obstacle
 from onnxac.algebra.frame import Perm
 from onnxac.arrange import Piece
 from onnxac.emit import Emitted, Emitter
@@ -71,6 +71,8 @@ class Rewriter:
                     Blocked(change.redefinitions[0].tensor, Obstacle("values", str(error)))
                 )
                 continue
+            finally:
+                Deferred.forget()
             applied = AppliedChange(change, [], [])
             for redefinition, result in emitted:
                 applied.added += result.nodes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -12,41 +13,55 @@ from onnx import ModelProto, NodeProto
 
 from onnxac.arrange import size
 from onnxac.cost import NOMINAL_EXTENT
-from onnxac.extents import Extent
+from onnxac.extents import Extent, Shape
 from onnxac.facts import Facts
 from onnxac.files import all_tensors, external_tensors
 from onnxac.model import from_proto
 from onnxac.report import GraphStats, ModelInfo
 
 
-def model_info(
-    model: ModelProto,
-    path: str | None = None,
-    facts: Facts | None = None,
-    folder: Path | None = None,
-) -> ModelInfo:
+def model_info(model: ModelProto, facts: Facts, path: str | None = None) -> ModelInfo:
     """Description of a model.
 
-    path    the file it came from, if that is what the report should name
-    facts   what is known of it, where that has been gathered already
-    folder  where its external data lies
+    facts  what is known of it, or of the model it was made from
+    path   the file it came from, if the report should name one
     """
-    data = model.SerializeToString(deterministic=True) if path is None else Path(path).read_bytes()
     return ModelInfo(
         path=path,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=_digest(model, path),
         ir_version=model.ir_version,
         opset=next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1),
         producer=" ".join(filter(None, (model.producer_name, model.producer_version))),
-        stats=graph_stats(model, facts or Facts(from_proto(model, folder))),
+        stats=graph_stats(model, facts),
     )
 
 
-def graph_stats(model: ModelProto, facts: Facts | None = None) -> GraphStats:
+def foreign_info(model: ModelProto, path: str | None = None) -> ModelInfo:
+    """Description of a model that nothing is known of yet."""
+    folder = None if path is None else Path(path).resolve().parent
+    return model_info(model, Facts(from_proto(model, folder)), path)
+
+
+def _digest(model: ModelProto, path: str | None) -> str:
+    digest = hashlib.sha256()
+    if path is None:
+        digest.update(model.SerializeToString(deterministic=True))
+        return digest.hexdigest()
+    with Path(path).open("rb") as data:
+        while chunk := data.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def graph_stats(model: ModelProto, facts: Facts) -> GraphStats:
     """Figures of the model's main graph; bytes include external data."""
-    facts = facts or Facts(from_proto(model))
     graph = model.graph
-    macs = [_macs(n, facts) for n in graph.node]
+    stored = {t.name: tuple(t.dims) for t in graph.initializer}
+
+    def shape(name: str) -> Shape | None:
+        return stored.get(name) or facts.shape(name)
+
+    macs = [_macs(n, shape) for n in graph.node]
     dynamic = any(isinstance(d, Extent) for i in graph.input for d in facts.shape(i.name) or ())
     return GraphStats(
         nodes=len(graph.node),
@@ -63,12 +78,12 @@ def _external_bytes(tensor: onnx.TensorProto) -> int:
     return int(math.prod(tensor.dims)) * width
 
 
-def _macs(node: NodeProto, facts: Facts) -> float | None:
+def _macs(node: NodeProto, shape: Callable[[str], Shape | None]) -> float | None:
     """Multiply-adds of one node; 0 for operators that have none to speak of."""
     if node.domain or node.op_type not in ("Conv", "ConvTranspose", "MatMul", "Gemm"):
         return 0.0
-    source, weight = facts.shape(node.input[0]), facts.shape(node.input[1])
-    output = facts.shape(node.output[0])
+    source, weight = shape(node.input[0]), shape(node.input[1])
+    output = shape(node.output[0])
     if source is None or weight is None or output is None:
         return None
     if any(isinstance(d, Extent) and d.root.startswith("?") for d in (*source, *output)):

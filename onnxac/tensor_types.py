@@ -19,26 +19,17 @@ class TensorTypes:
     """The types that are known so far."""
 
     def __init__(self) -> None:
-        self._types: dict[str, TypeProto] = {}
+        self._dtypes: dict[str, int] = {}
         self._shapes: dict[str, Shape] = {}
         self._extents: dict[str, Extent] = {}
 
     def shape(self, name: str) -> Shape | None:
         """The tensor's shape; None where even its rank is unknown."""
-        if name not in self._shapes:
-            kind = self._types.get(name)
-            if kind is None or not kind.tensor_type.HasField("shape"):
-                return None
-            self._shapes[name] = tuple(
-                d.dim_value if d.HasField("dim_value") else self._extent(d.dim_param)
-                for d in kind.tensor_type.shape.dim
-            )
-        return self._shapes[name]
+        return self._shapes.get(name)
 
     def dtype(self, name: str) -> int | None:
         """The tensor's element type, a TensorProto.DataType; None where unknown."""
-        kind = self._types.get(name)
-        return None if kind is None else kind.tensor_type.elem_type or None
+        return self._dtypes.get(name)
 
     def count(self, name: str) -> float:
         """Number of elements; infinite where it is not known."""
@@ -62,18 +53,28 @@ class TensorTypes:
             dtype, [d if isinstance(d, int) or d is None else str(d) for d in dims]
         )
 
-    def define(self, name: str, kind: TypeProto) -> None:
-        """Set the type of a tensor."""
-        self._types[name] = _named(name, kind)
+    def define(self, name: str, kind: TypeProto) -> TypeProto:
+        """Set the type of a tensor; returns it with a name for every unknown extent."""
+        kind = _named(name, kind)
+        tensor = kind.tensor_type
+        self._dtypes.pop(name, None)
         self._shapes.pop(name, None)
+        if tensor.elem_type:
+            self._dtypes[name] = tensor.elem_type
+        if tensor.HasField("shape"):
+            self._shapes[name] = tuple(
+                d.dim_value if d.HasField("dim_value") else self._extent(d.dim_param)
+                for d in tensor.shape.dim
+            )
+        return kind
 
     def define_like(self, name: str, other: str, channels: int | None = None) -> None:
         """Give a new tensor the type of another one, but for the number of channels."""
-        kind = TypeProto()
-        kind.CopyFrom(self._types[other])
-        if channels is not None:
-            kind.tensor_type.shape.dim[1].dim_value = channels
-        self.define(name, kind)
+        dtype, shape = self.dtype(other), self.shape(other)
+        if dtype is not None:
+            self._dtypes[name] = dtype
+        if shape is not None:
+            self._shapes[name] = shape if channels is None else (shape[0], channels, *shape[2:])
 
     def _extent(self, text: str) -> Extent:
         return self._extents.setdefault(text, Extent(text))

@@ -104,9 +104,9 @@ def gather(before: ModelProto, after: ModelProto, known: Known) -> Facts:
 
 def _weigh(model: ModelProto) -> ModelInfo:
     # To show a report needs nothing of the optimizer; this does.
-    from ..stats import model_info
+    from ..stats import foreign_info
 
-    return model_info(model)
+    return foreign_info(model)
 
 
 def _headline(counts: tuple[int, int], report: Report | None) -> str:
