@@ -29,6 +29,7 @@ from onnxac.render.proof import proof, sentence
 from onnxac.render.refused import GROUPS_SHOWN, grouped, refused
 from onnxac.render.rules import RULES
 from onnxac.render.terminal import told
+from onnxac.render.totals import totals
 from onnxac.report import (
     Branch,
     FusedOperator,
@@ -161,6 +162,16 @@ def test_long_lists_are_cut_until_details_are_asked_for() -> None:
     assert shown(told(many, "a", "b", False)).count("→ 1  ") == merged.FUSIONS_SHOWN
     assert "and 30 more; -v shows them" in shown(told(many, "a", "b", False))
     assert shown(told(many, "a", "b", True)).count("→ 1  ") == 50
+
+
+def test_many_operator_types_are_cut() -> None:
+    whole = report(fusion(THREE))
+    ops = {f"Op{i:02}": 50 - i for i in range(20)} | {"Conv": 3}
+    wide = replace(whole, before=replace(whole.before, stats=replace(whole.before.stats, ops=ops)))
+    text = shown([totals(wide, details=False)])
+    assert re.search(r"Nodes .*\n  Conv +3 +1 +−2 *\n  Op00 ", text)
+    assert re.search(r"11 further types +396 +0 +−396", text)
+    assert "further" not in shown([totals(wide, details=True)])
 
 
 def test_reasons_are_grouped_without_the_name() -> None:

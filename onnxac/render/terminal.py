@@ -23,7 +23,7 @@ def told(report: Report, source: str, target: str, details: bool) -> Iterator[Re
         _file(source, "standard input"), (" → ", "dim"), (_file(target, "standard output"), "bold")
     )
     yield Text()
-    yield totals(report)
+    yield totals(report, details)
     yield Text()
     yield from merged(report, details)
     yield Text()

@@ -11,18 +11,27 @@ from onnxac.diff import numbers
 from onnxac.render.words import milliseconds, one_line
 from onnxac.report import GraphStats, Latency, Report
 
+# What the talk is about is told first; exporters surround it with dozens of other types.
+_FIRST = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "Add")
+OPERATORS_SHOWN = 10
 
-def totals(report: Report) -> Table:
-    """Nodes, each operator type that changed, parameters, bytes, multiply-adds, latency."""
+
+def totals(report: Report, details: bool) -> Table:
+    """Nodes, operator types that changed, parameters, bytes, multiply-adds, latency."""
     before, after = report.before.stats, report.after.stats
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("")
     for heading in ("before", "after", ""):
         table.add_column(heading, justify="right", no_wrap=True)
     row(table, "Nodes", before.nodes, after.nodes, numbers.count)
-    for op, old, new in changed_operators(before, after):
-        trend = Text(numbers.difference(old, new), _style(old, new))
-        table.add_row(Text(f"  {one_line(op, 40)}", "dim"), _dim(old), _dim(new), trend)
+    changed = list(changed_operators(before, after))
+    shown = changed if details else changed[:OPERATORS_SHOWN]
+    for op, old, new in shown:
+        _operator_row(table, one_line(op, 40), old, new)
+    hidden = changed[len(shown) :]
+    if hidden:
+        old, new = sum(c[1] for c in hidden), sum(c[2] for c in hidden)
+        _operator_row(table, numbers.plural(len(hidden), "further type"), old, new)
     row(table, "Parameters", before.parameters, after.parameters, numbers.short)
     row(table, "Size", before.bytes, after.bytes, numbers.size)
     if before.macs is not None and after.macs is not None:
@@ -33,10 +42,11 @@ def totals(report: Report) -> Table:
 
 
 def changed_operators(before: GraphStats, after: GraphStats) -> Iterator[tuple[str, int, int]]:
-    """Operator types whose number changed, the largest change first."""
+    """Operator types whose number changed: those with weights, then the largest change first."""
     names = sorted(before.ops.keys() | after.ops.keys())
     counts = ((op, before.ops.get(op, 0), after.ops.get(op, 0)) for op in names)
-    yield from sorted((c for c in counts if c[1] != c[2]), key=lambda c: -abs(c[1] - c[2]))
+    changed = (c for c in counts if c[1] != c[2])
+    yield from sorted(changed, key=lambda c: (c[0] not in _FIRST, -abs(c[1] - c[2])))
 
 
 def macs_label(stats: GraphStats) -> str:
@@ -62,8 +72,10 @@ def latency_row(table: Table, latency: Latency) -> None:
     )
 
 
-def _dim(value: int) -> Text:
-    return Text(numbers.count(value), "dim")
+def _operator_row(table: Table, label: str, before: int, after: int) -> None:
+    counts = (Text(numbers.count(n), "dim") for n in (before, after))
+    change = Text(numbers.difference(before, after), _style(before, after))
+    table.add_row(Text(f"  {label}", "dim"), *counts, change)
 
 
 def _style(before: float, after: float) -> str:
