@@ -131,17 +131,16 @@ def _no_collection() -> Iterator[None]:
 
 def _fused(original: Model, path: Path | None, options: Options) -> tuple[ModelProto, Report]:
     seen = survey(original, freeze=options.freeze_initializers, keep=options.keep)
-    nodes = tuple(original.graph.nodes)
-    makers = {t.name: n for n in nodes for t in n.outputs}
+    roll = account.Roll(original.graph.nodes)
     plan = make_plan(seen.definitions, seen.costs, seen.pinned, seen.named, seen.facts)
     applied = Rewriter(original, seen.facts, seen.folding).apply(plan)
     result = assemble(original, freeze=options.freeze_initializers)
-    fusions = account.fusions(nodes, applied)
+    fusions = account.fusions(roll, applied)
     return result, Report(
         before=model_info(original.proto, seen.facts, None if path is None else str(path)),
         after=model_info(result, seen.facts),
         fusions=fusions,
-        refusals=account.refusals(makers, seen.definitions, [*seen.blocked, *applied.blocked]),
+        refusals=account.refusals(roll, seen.definitions, [*seen.blocked, *applied.blocked]),
         folded=len(applied.removed) - sum(len(f.removed) for f in fusions),
         verification=None,
         tools=tools(),

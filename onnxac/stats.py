@@ -82,15 +82,22 @@ def _macs(node: NodeProto, shape: Callable[[str], Shape | None]) -> float | None
     """Multiply-adds of one node; 0 for operators that have none to speak of."""
     if node.domain or node.op_type not in ("Conv", "ConvTranspose", "MatMul", "Gemm"):
         return 0.0
-    source, weight = shape(node.input[0]), shape(node.input[1])
+    first, second = shape(node.input[0]), shape(node.input[1])
     output = shape(node.output[0])
-    if source is None or weight is None or output is None:
-        return None
-    if any(isinstance(d, Extent) and d.root.startswith("?") for d in (*source, *output)):
+    if node.op_type == "ConvTranspose":
+        return None if _is_open(first) or second is None else size(first) * size((1, *second[1:]))
+    if _is_open(output):
         return None
     if node.op_type == "Conv":
-        return size(output) * size((1, *weight[1:]))
-    if node.op_type == "ConvTranspose":
-        return size(source) * size((1, *weight[1:]))
-    transposed = any(a.name == "transA" and a.i for a in node.attribute)
-    return size(output) * size((1, source[0] if transposed else source[-1]))
+        return None if second is None else size(output) * size((1, *second[1:]))
+    turned = {a.name for a in node.attribute if a.name in ("transA", "transB") and a.i}
+    if first is not None:
+        return size(output) * size((1, first[0] if "transA" in turned else first[-1]))
+    if second is not None:
+        return size(output) * size((1, second[-1] if "transB" in turned else second[-2]))
+    return None
+
+
+def _is_open(shape: Shape | None) -> bool:
+    """Whether an extent is not even a formula over the inputs'."""
+    return shape is None or any(isinstance(d, Extent) and d.root.startswith("?") for d in shape)
