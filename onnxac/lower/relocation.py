@@ -40,7 +40,7 @@ _MOVED: dict[str, tuple[int, ...] | None] = {
 # A region without any of these is lowered operator by operator.
 _TELLING = {"ScatterND", "ScatterElements", "Concat", "Where", "Gather"}
 _MAX_NODES = 20_000
-_MAX_ELEMENTS = 2**25
+_MAX_ELEMENTS = 2**23
 _MAX_TRIES = 256
 # Labels start here, twice: far beyond any constant, and exact in float64.
 _LOW, _HIGH = 2.0**40, 2.0**41
