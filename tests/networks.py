@@ -112,7 +112,7 @@ def acnet_blocks(d: Draws) -> Drawn:
     mode = d.pick(*extensions(n))
     largest = []
     for _ in range(rank):
-        k, dilation, stride = d.pick(3, 3, 5, 2, 4, 1), d.pick(1, 1, 2), d.pick(1, 1, 2, 3)
+        k, dilation, stride = d.pick(3, 3, 5, 2, 4), d.pick(1, 1, 2), d.pick(1, 1, 2, 3)
         begin, end = d.between(0, 2), d.between(0, 2)
         largest.append(Window(k, dilation, stride, -begin, begin + end - dilation * (k - 1)))
     branches = []
