@@ -7,8 +7,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from drawing import Drawn, Draws, Sizes, extensions, finish, source, start
-from exact import Net, Tensor, TooLarge, Window
+from exact import INT64_MAX, Array, Net, Tensor, TooLarge, Window, integers
 from hypothesis import reject
 from hypothesis import strategies as st
 from pieces import (
@@ -349,3 +350,132 @@ _OF_MAPS: tuple[Grow, ...] = (
     _sum, _convolution, _convolution, _decorate, _crop, _pad, _pool, _concat, _split, _last,
     _relu, _max_pool, _matrix, _spread, _same, _transpose, _mean, _flatten,
 )
+
+
+# Data that only moves: borders and extensions in other words than Pad.
+
+
+@network
+def moved(d: Draws) -> Drawn:
+    """A source that is extended by hand, and convolutions of what comes out."""
+    n = start(d)
+    n.opset = max(n.opset, 11)
+    channels, size = d.pick(2, 1, 3), d.pick(6, 7, 5)
+    dynamic = d.chance(one_in=3)
+    x = n.input((d.pick(1, 2), channels, size, size), [None, None, "h", "w"] if dynamic else [])
+    sizes = [{"h": size + i, "w": size + 2 * i} for i in range(3)] if dynamic else [{}]
+    bias = integers(d.rng, (channels,))
+    y = x
+    if d.chance():
+        y = n.conv(x, d.weight(channels, channels, 1, 1), [Window()] * 2, bias=bias)
+    for _ in range(d.pick(1, 1, 2)):
+        kind = d.pick("bordered", "bordered", "wrapped", "wrapped", "gathered", "mirrored")
+        if kind == "bordered":
+            y = bordered(n, d, y, integers(d.rng, (channels,)) if d.chance(one_in=4) else bias)
+        else:
+            y = {"wrapped": wrapped, "gathered": gathered, "mirrored": mirrored}[kind](n, d, y)
+    window = d.pick(INSIDE, INSIDE, AROUND)
+    ends = [plain_conv(n, d, y, 2, [window, window], bias=d.chance()) for _ in range(d.pick(1, 2))]
+    total = tree(n, d, ends)
+    if d.chance(one_in=3):
+        total = decorate(n, d, total)
+    return finish(n, sizes, total, *([y] if d.chance(one_in=8) else []))
+
+
+INSIDE, AROUND = Window(3, extent=-2), Window(3, offset=-1)
+
+
+def _ends(d: Draws) -> tuple[int, int]:
+    begin, end = d.pick((1, 1), (2, 2), (1, 0), (0, 2))
+    return begin, end
+
+
+def wrapped(n: Net, d: Draws, x: Tensor) -> Tensor:
+    """Circular padding as the legacy exporter writes it; or its ends in the wrong order."""
+    for axis in d.pick((2, 3), (3, 2), (2,), (3,)):
+        begin, end = _ends(d)
+        parts = [x]
+        if begin:
+            parts.insert(0, _last_of(n, x, axis, begin))
+        if end:
+            parts.append(_first_of(n, x, axis, end))
+        if d.chance(one_in=6):
+            parts = parts[::-1]
+        x = concat(n, parts, axis) if len(parts) > 1 or d.chance() else x
+    return x
+
+
+def _slice(n: Net, x: Tensor, axis: int, start: int, end: int, length: int) -> Tensor:
+    shape = list(x.shape)
+    shape[axis] = length
+    names = [n.constant([v]) for v in (start, end, axis)]
+    return n.node("Slice", [x.name, *names], x, shape=shape)
+
+
+def _last_of(n: Net, x: Tensor, axis: int, count: int) -> Tensor:
+    return _slice(n, x, axis, -count, INT64_MAX, count)
+
+
+def _first_of(n: Net, x: Tensor, axis: int, count: int) -> Tensor:
+    return _slice(n, x, axis, 0, count, count)
+
+
+def mirrored(n: Net, d: Draws, x: Tensor) -> Tensor:
+    """The first and last rows repeated: edge padding by one; or rows that are not at the edge."""
+    axis = d.pick(2, 3)
+    off = d.pick(0, 0, 1)
+    first = _slice(n, x, axis, off, off + 1, 1)
+    last = _slice(n, x, axis, -1 - off, -off or INT64_MAX, 1)
+    return concat(n, [first, x, last], axis)
+
+
+def gathered(n: Net, d: Draws, x: Tensor) -> Tensor:
+    """Rows picked by index: reflected, reversed, repeated, or just taken."""
+    axis = d.pick(2, 3)
+    size = x.shape[axis]
+    rows = d.pick(
+        [1, *range(size), size - 2], list(range(size))[::-1], [*range(size), 0],
+        list(range(1, size)), list(range(0, size, 2)), [0, 0, *range(size)],
+    )
+    if n.dynamic:
+        rows = d.pick([0, 1, 2, 3], [3, 2, 1, 0], [1, 2, 3])
+    shape = list(x.shape)
+    shape[axis] = len(rows)
+    return n.node("Gather", [x.name, n.constant(rows)], x, axis=axis, shape=shape)
+
+
+def bordered(n: Net, d: Draws, x: Tensor, values: Array) -> Tensor:
+    """A zero padding whose border is overwritten: by one value per channel, or by others."""
+    if n.dynamic:
+        return n.pad(x, {2: _ends(d), 3: _ends(d)}, value=d.pick(0.0, 1.0))
+    padded = n.pad(x, {2: (1, 1), 3: (1, 1)})
+    batch, channels, height, width = padded.shape
+    values = values.reshape(1, channels, 1, 1)
+    inner = np.zeros((height, width), bool)
+    inner[1:-1, 1:-1] = True
+    if d.chance(one_in=4):
+        inner[0, d.between(0, width - 1)] = True
+    full = np.broadcast_to(values, padded.shape).copy()
+    if d.chance(one_in=4):
+        full[0, 0, 0, d.between(0, width - 1)] += 1
+    bound = max(x.bound, float(np.abs(full).max()))
+    kind = d.pick("Where", "ScatterND", "Rows")
+    if kind == "Where":
+        mask = n.constant(np.broadcast_to(inner, (1, 1, height, width)))
+        return n.node("Where", [mask, padded.name, n.constant(full)], padded, bound=bound)
+    if kind == "ScatterND":
+        where = np.argwhere(np.broadcast_to(~inner, padded.shape))
+        names = [padded.name, n.constant(where), n.constant(full[tuple(where.T)])]
+        return n.node("ScatterND", names, padded, bound=bound)
+    # Rows and columns one after the other, through a transposition, as dynamo writes it.
+    y = padded
+    for perm, length in (((2, 0, 1, 3), height), ((3, 0, 1, 2), width)):
+        y = transpose(n, y, perm)
+        for row in (0, length - 1):
+            update = np.broadcast_to(
+                values.reshape(1, 1, channels, 1), (1, batch, channels, y.shape[3])
+            )
+            names = [y.name, n.constant([[row]]), n.constant(update)]
+            y = n.node("ScatterND", names, y, bound=bound)
+        y = transpose(n, y, [perm.index(i) for i in range(4)])
+    return y

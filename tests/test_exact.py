@@ -11,7 +11,7 @@ import onnx
 from drawing import Drawn
 from exact import feeds, operators, session
 from hypothesis import assume, event, given, note
-from networks import acnet_blocks, blocks, graphs, heads, matrices, transposed
+from networks import acnet_blocks, blocks, graphs, heads, matrices, moved, transposed
 from onnx import ModelProto
 
 from onnxac.pipeline import Options, optimize
@@ -89,6 +89,11 @@ def test_linear_layers(drawn: Drawn) -> None:
 
 @given(heads())
 def test_the_end_of_a_classifier(drawn: Drawn) -> None:
+    check(drawn)
+
+
+@given(moved())
+def test_borders_and_extensions_in_other_words(drawn: Drawn) -> None:
     check(drawn)
 
 
