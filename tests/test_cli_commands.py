@@ -32,7 +32,6 @@ COMMANDS = ("optimize", "verify", "diff", "check", "explain", "bench")
 @pytest.fixture(autouse=True)
 def plain_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("COLUMNS", raising=False)
 
 
 def test_verify_equal(capsys: Capture) -> None:

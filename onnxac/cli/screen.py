@@ -17,7 +17,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-# Logs of pipelines are no terminals, and wider than the 80 columns of one.
+# Logs and files are wider than a terminal, whatever COLUMNS says of the one behind them.
 LOG_WIDTH = 140
 
 
@@ -110,7 +110,7 @@ class Screen:
 
         return Console(
             file=stream,
-            width=None if stream.isatty() or "COLUMNS" in os.environ else LOG_WIDTH,
+            width=None if stream.isatty() else LOG_WIDTH,
             color_system="auto" if self.color else None,
             highlight=False,
             markup=False,
