@@ -8,6 +8,7 @@ target, and last one rename. Until then an old file stays as it was.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import tempfile
@@ -27,6 +28,9 @@ _CHUNK = 2**20
 _ALIGNMENT = 4096
 # Fused weights go into the data file from this size on, where there is a data file.
 _EXTERNAL_FROM = 1024
+# Types of less than a byte; which of them there are depends on the version of onnx.
+_PACKED_NAMES = ("INT4", "UINT4", "FLOAT4E2M1", "INT2", "UINT2")
+_PACKED = {value for name, value in TensorProto.DataType.items() if name in _PACKED_NAMES}
 
 
 def read(path: Path) -> ModelProto:
@@ -221,9 +225,16 @@ def data_range(tensor: TensorProto, folder: Path) -> tuple[Path, int, int]:
         raise ModelError(f"{source}: external data of {tensor.name} is missing")
     size, start = source.stat().st_size, int(entries.get("offset", 0))
     length = int(entries.get("length", size - start))
-    if start < 0 or length < 0 or start + length > size:
+    if start < 0 or length < _least_bytes(tensor) or start + length > size:
         raise ModelError(f"{source}: too short for the data of {tensor.name}")
     return source, start, length
+
+
+def _least_bytes(tensor: TensorProto) -> int:
+    """What the tensor's data takes at least; elements of less than a byte are packed."""
+    width = int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    packed = tensor.data_type in _PACKED
+    return 0 if packed else math.prod(tensor.dims) * width
 
 
 def _point(tensor: TensorProto, location: str, start: int, length: int) -> None:

@@ -106,6 +106,8 @@ def transposed_axes(
         return plain
     if isinstance(extra, Obstacle):
         return extra
+    if any(e >= max(a.stride, a.dilation) for a, e in zip(plain, extra, strict=True)):
+        return Obstacle("attributes", "output_padding is not less than stride or dilation")
     return tuple(
         Axis(
             taps=a.taps,

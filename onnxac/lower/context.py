@@ -30,6 +30,7 @@ class Context:
     def __init__(self, facts: Facts, graph: gs.Graph) -> None:
         self.facts = facts
         self.opset = facts.opset
+        self._known: dict[str, bool] = {}
         self.inputs: list[gs.Tensor] = list(graph.inputs)
         self._steps = {id(n): i for i, n in enumerate(graph.nodes)}
 
@@ -47,7 +48,14 @@ class Context:
 
     def is_constant(self, tensor: gs.Tensor) -> bool:
         """Whether the tensor's value is known."""
-        return bool(tensor.name) and self.facts.is_constant(tensor.name)
+        name = tensor.name
+        if not name or not self.facts.is_constant(name):
+            return False
+        if name not in self._known:
+            # What a node makes may turn out not to be computable; it is tried once.
+            self._known[name] = not self.facts.is_made(name) or self.facts.value(name) is not None
+            self.facts.release(name)
+        return self._known[name]
 
     def static_shape(self, tensor: gs.Tensor) -> tuple[int, ...] | None:
         """The shape where every extent is a number."""
@@ -95,6 +103,8 @@ class Context:
                 f"{tensor.name} is a graph input too, so a caller may override it "
                 "(--freeze-initializers takes it as a constant)"
             )
+        if tensor.name in self.facts.failures:
+            return f"{tensor.name} can't be computed: {self.facts.failures[tensor.name]}"
         if tensor.inputs and tensor.inputs[0].op in QUANTIZED:
             return f"{tensor.name} is quantized"
         return f"{tensor.name} is computed from the model's inputs"

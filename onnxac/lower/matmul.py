@@ -22,7 +22,7 @@ def _matmul(node: gs.Node, output: int, context: Context) -> Lowered:
         return None
     matrix, source = (left, right) if constants[0] else (right, left)
     dims, shape = context.static_shape(matrix), context.shape(source)
-    if dims is None or shape is None or len(dims) != 2 or len(shape) < 2:
+    if dims is None or shape is None or len(dims) != 2 or len(shape) < 2 or 0 in dims:
         return None
     met = (shape[-2], dims[1]) if constants[0] else (shape[-1], dims[0])
     if met[0] != met[1]:
@@ -41,7 +41,7 @@ def _gemm(node: gs.Node, output: int, context: Context) -> Lowered:
     if attribute(node, "transA", 0):
         return Obstacle("layout", "transA=1: its channels are on the batch axis")
     dims = context.static_shape(matrix)
-    if dims is None or len(dims) != 2:
+    if dims is None or len(dims) != 2 or 0 in dims:
         return None
     shape = context.shape(source)
     if shape is None or shape[-1] != dims[1 if attribute(node, "transB", 0) else 0]:

@@ -119,8 +119,8 @@ def _weight(node: gs.Node, context: Context) -> tuple[int, ...] | Obstacle:
     if not context.is_constant(tensor):
         return Obstacle("constant", f"its weight {context.why_not(tensor)}")
     shape = context.static_shape(tensor)
-    if shape is None or len(shape) < 3:
-        return Obstacle("attributes", f"its weight {tensor.name} has fewer than three axes")
+    if shape is None or len(shape) < 3 or 0 in shape:
+        return Obstacle("attributes", f"its weight {tensor.name} is of no valid shape")
     return shape
 
 
