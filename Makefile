@@ -86,6 +86,7 @@ type: $(VENV)/group-lint
 bench: $(VENV)/made
 	-$(PIP) install --group compare
 	$(BIN)/python tests/speed.py
+	$(BIN)/python tests/costs.py
 
 .PHONY: schema
 schema: $(VENV)/made
