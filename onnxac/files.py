@@ -117,6 +117,9 @@ class Draft:
             raise OutputError(f"{target}: its folder {folder} does not exist; create it first")
         if target.is_dir():
             raise OutputError(f"{target}: is a folder; name a file in it")
+        if target.exists() and not target.is_file():
+            # A device or a pipe would be replaced by the file.
+            raise OutputError(f"{target}: is no regular file; name one, or - for standard output")
         try:
             handle, name = tempfile.mkstemp(".onnx", f".{target.name}.", folder)
         except OSError as error:

@@ -82,6 +82,22 @@ def test_output_folder_is_missing(capsys: Capture) -> None:
     assert not Path("no").exists()
 
 
+def test_output_is_a_device(capsys: Capture) -> None:
+    os.mkfifo("pipe")
+    assert run(["optimize", str(ACNET), "pipe"]) == 2
+    assert "is no regular file" in capsys.readouterr().err
+    assert Path("pipe").is_fifo()
+
+
+def test_memory_is_short(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("onnxac.pipeline.survey", fail)
+    assert run(["optimize", str(ACNET), "out.onnx"]) == 2
+    assert capsys.readouterr().err.startswith("onnxac: error: out of memory")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_output_folder_is_read_only(capsys: Capture) -> None:
     Path("locked").mkdir(mode=0o500)

@@ -139,16 +139,19 @@ def run(arguments: Sequence[str]) -> int:
     except _CommandLineError as error:
         return screen.fail_usage(error)
     except (KeyboardInterrupt, typer.Abort):
-        screen.error("interrupted; nothing was written")
+        screen.error("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever reads our output has left. What is in the buffer still must not be written
         # when the interpreter ends. Typer, which sees most of these first, ends with 1, too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except MemoryError:
+        screen.error("out of memory; the model needs several times its size")
+        return BUG
     except Exception as error:
         return screen.fail_bug(error, BUG)
     # Newer versions of Typer turn an interrupt into this code by themselves.
     if code == INTERRUPTED:
-        screen.error("interrupted; nothing was written")
+        screen.error("interrupted")
     return code if isinstance(code, int) else 0

@@ -28,15 +28,18 @@ def _limit(of: str) -> Any:
     return typer.Option(min=0, metavar="N", help=f"Most {of} allowed.", rich_help_panel=BUDGET)
 
 
+Models = Annotated[
+    list[Path], typer.Argument(metavar="MODEL...", help="Any number of .onnx files.")
+]
+FormatOption = Annotated[
+    Format, typer.Option(help="github: annotations; gitlab: code quality; junit: test cases.")
+]
+
+
 def check(
     context: typer.Context,
-    models: Annotated[
-        list[Path], typer.Argument(metavar="MODEL...", help="Any number of .onnx files.")
-    ],
-    format: Annotated[
-        Format,
-        typer.Option(help="github: annotations; gitlab: code quality; junit: test cases."),
-    ] = Format.TEXT,
+    models: Models,
+    format: FormatOption = Format.TEXT,
     max_nodes: Annotated[int | None, _limit("nodes")] = None,
     max_parameters: Annotated[int | None, _limit("parameters")] = None,
     max_macs: Annotated[int | None, _limit("multiply-adds of one inference")] = None,

@@ -23,23 +23,28 @@ if TYPE_CHECKING:
     from onnxac.report import ModelInfo, Report
 
 
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--output", metavar="FILE.html", help="The page; by default a temporary file."
+    ),
+]
+OpenPage = Annotated[bool, flag("--open", help="Show the page in a browser.")]
+ReportFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="REPORT.json", help="What `optimize --report` wrote: shows each merged kernel."
+    ),
+]
+
+
 def diff(
     context: typer.Context,
     before: Before,
     after: After,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", metavar="FILE.html", help="The page; by default a temporary file."
-        ),
-    ] = None,
-    open_page: Annotated[bool, flag("--open", help="Show the page in a browser.")] = False,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="REPORT.json", help="What `optimize --report` wrote: shows each merged kernel."
-        ),
-    ] = None,
+    output: Output = None,
+    open_page: OpenPage = False,
+    report: ReportFile = None,
     quiet: Quiet = False,
     verbose: Verbose = 0,
     color: Color = True,

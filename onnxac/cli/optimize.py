@@ -32,57 +32,62 @@ if TYPE_CHECKING:
 
 FILES = "What else is written"
 
+Source = Annotated[
+    str, typer.Argument(metavar="IN", help="The exported model; - for standard input.")
+]
+Target = Annotated[
+    str | None,
+    typer.Argument(metavar="OUT", help="Where the result goes; - for standard output."),
+]
+InPlace = Annotated[bool, flag("--in-place", help="Replace IN by the result, in one step.")]
+FailIfUnfused = Annotated[
+    bool,
+    flag(
+        "--fail-if-unfused/--no-fail-if-unfused",
+        help="Exit with 1 if there was nothing to merge (OUT is written all the same).",
+    ),
+]
+Verify = Annotated[
+    bool,
+    flag("--verify/--no-verify", help="Prove the result before it is written.", panel=PROOF),
+]
+ReportFile = Annotated[
+    str | None,
+    typer.Option(metavar="FILE.json", help="The report as JSON.", rich_help_panel=FILES),
+]
+Summary = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[FILE.md]",
+        help="The report as Markdown; without FILE, appended to $GITHUB_STEP_SUMMARY where "
+        "that is set, else printed.",
+        rich_help_panel=FILES,
+    ),
+]
+Diff = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.html", help="The visual diff.", rich_help_panel=FILES),
+]
+Bench = Annotated[bool, flag("--bench/--no-bench", help="Time both models as well.", panel=FILES)]
+
 
 def optimize(
     context: typer.Context,
-    source: Annotated[
-        str, typer.Argument(metavar="IN", help="The exported model; - for standard input.")
-    ],
-    target: Annotated[
-        str | None,
-        typer.Argument(metavar="OUT", help="Where the result goes; - for standard output."),
-    ] = None,
-    in_place: Annotated[
-        bool, flag("--in-place", help="Replace IN by the result, in one step.")
-    ] = False,
+    source: Source,
+    target: Target = None,
+    in_place: InPlace = False,
     keep: Keep = None,
     freeze_initializers: Freeze = False,
-    fail_if_unfused: Annotated[
-        bool,
-        flag(
-            "--fail-if-unfused/--no-fail-if-unfused",
-            help="Exit with 1 if there was nothing to merge (OUT is written all the same).",
-        ),
-    ] = False,
-    verify: Annotated[
-        bool,
-        flag("--verify/--no-verify", help="Prove the result before it is written.", panel=PROOF),
-    ] = True,
+    fail_if_unfused: FailIfUnfused = False,
+    verify: Verify = True,
     seeds: Seeds = 3,
     shape: Shapes = None,
     tolerance: Tolerance = None,
     timeout: Timeout = 600,
-    report: Annotated[
-        str | None,
-        typer.Option(metavar="FILE.json", help="The report as JSON.", rich_help_panel=FILES),
-    ] = None,
-    summary: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[FILE.md]",
-            help="The report as Markdown; without FILE, appended to $GITHUB_STEP_SUMMARY where "
-            "that is set, else printed.",
-            rich_help_panel=FILES,
-        ),
-    ] = None,
-    diff: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.html", help="The visual diff.", rich_help_panel=FILES),
-    ] = None,
-    bench: Annotated[
-        bool,
-        flag("--bench/--no-bench", help="Time both models as well.", panel=FILES),
-    ] = False,
+    report: ReportFile = None,
+    summary: Summary = None,
+    diff: Diff = None,
+    bench: Bench = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
     color: Color = True,
