@@ -83,9 +83,8 @@ def show_convolutions() -> None:
 
 def show_concat() -> None:
     """Three branches, each Conv, Relu, MaxPool, into Concat; against the merged form."""
-    print(
-        f"\n{'3x3, 5x5, 7x7 into Concat':34s} {'apart':>10s} {'merged':>10s} {'ratio':>7s} {'estimate':>9s}"
-    )
+    heads = ("apart", "merged", "ratio", "estimate")
+    print("\n3x3, 5x5, 7x7 into Concat".ljust(35), *(h.rjust(11) for h in heads))
     for width, out, pixels in ((3, 8, 32), (3, 16, 32), (3, 32, 64), (8, 8, 32), (32, 32, 32)):
         nodes: list[onnx.NodeProto] = []
         constants: Arrays = {}
@@ -105,8 +104,8 @@ def show_concat() -> None:
         apart += Cost(elements=2 * 3 * out * (pixels // 2) ** 2, nodes=1)
         name = f"{width} -> 3 x {out} channels, {pixels}^2"
         print(
-            f"{name:34s} {before:8.1f} us {after:8.1f} us {before / after:7.2f} "
-            f"{apart.time / merged.time:9.2f}"
+            f"{name:34s} {before:8.1f} us {after:8.1f} us {before / after:11.2f} "
+            f"{apart.time / merged.time:11.2f}"
         )
 
 
