@@ -285,7 +285,10 @@ class Regions:
             if name in known:
                 stack.pop()
             elif self._facts.is_constant(name):
-                known[name] = self._facts.value(name)
+                value = self._facts.value(name)
+                # Some operators want one type of both operands, and labels are float64.
+                floats = value is not None and self._context.is_float(name)
+                known[name] = value.astype(np.float64) if floats and value is not None else value
             else:
                 node = self._makers.get(name)
                 if node is None or id(node) not in region:
