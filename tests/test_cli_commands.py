@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -79,6 +80,16 @@ def test_diff_with_a_report(tmp_path: Path, capsys: Capture) -> None:
     assert "Same result within" in Path("d.html").read_text(encoding="utf-8")
     assert run(["diff", str(REPVGG), *pair[1:], "--report", "r.json"]) == 2
     assert "not the model that r.json is about" in capsys.readouterr().err
+
+
+def test_diff_writes_a_mapping_for_model_explorer() -> None:
+    assert (
+        run(["diff", str(ACNET), str(ACNET_FUSED), "-o", "d.html", "--mapping", "m.json", "-q"])
+        == 0
+    )
+    (entry,) = json.loads(Path("m.json").read_text(encoding="utf-8"))["mappingEntries"]
+    assert len(entry["leftNodeIds"]) == 5
+    assert len(entry["rightNodeIds"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import tempfile
 import webbrowser
@@ -36,6 +37,12 @@ ReportFile = Annotated[
         metavar="REPORT.json", help="What `optimize --report` wrote: shows each merged kernel."
     ),
 ]
+Mapping = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.json", help="Which nodes correspond, for Model Explorer's two panes."
+    ),
+]
 
 
 def diff(
@@ -45,6 +52,7 @@ def diff(
     output: Output = None,
     open_page: OpenPage = False,
     report: ReportFile = None,
+    mapping: Mapping = None,
     quiet: Quiet = False,
     verbose: Verbose = 0,
     color: Color = True,
@@ -57,10 +65,10 @@ def diff(
     [not dim cyan]onnxac diff in.onnx out.onnx --report report.json --open[/]
     """
     screen = screen_of(context, quiet, verbose, color)
-    if output is not None:
-        _check_output(output, before, after)
+    for target in filter(None, (output, mapping)):
+        _check_output(target, before, after)
     with screen.progress("drawing"):
-        from onnxac.diff import render_html, render_text
+        from onnxac.diff import match, model_explorer_mapping, render_html, render_text
         from onnxac.files import read
 
         models = read(before), read(after)
@@ -73,6 +81,9 @@ def diff(
         )
         place = output or _temporary()
         write_text(place, page)
+        if mapping is not None:
+            found = model_explorer_mapping(*models, match(*models, known))
+            write_text(mapping, json.dumps(found, indent=2) + "\n")
     if not quiet:
         screen.write(text)
     screen.say(f"The page is {place}" if output is None else f"Wrote {place}", wrap=False)
