@@ -68,7 +68,8 @@ class Axis:
         if outer.edge == "zero":
             first, last = self.offset < self.stride, self.pad_end >= 0
         else:
-            plain = self.stride == self.up == 1
+            # It may crop, but bring no zeros of its own: there is one kind of border per axis.
+            plain = self.stride == self.up == 1 and self.offset >= 0 and self.pad_end <= 0
             first, last = plain and self.offset == 0, plain and self.pad_end == 0
         return (outer.offset >= 0 or first) and (not outer.reads_behind(outputs) or last)
 
