@@ -136,9 +136,8 @@ def _inside(d: Draws, w: Window, mode: str) -> Window:
         return w
     k = d.between(0, w.taps - 1)
     tap = w._replace(taps=1, dilation=1, offset=w.offset + w.dilation * k)
-    # What is cropped at one end and then mirrored at the other is mirrored from less.
-    mixed = mode != "constant" and tap.begin * tap.end < 0
-    return w if mixed else tap
+    # What is cropped at one end and then wrapped has lost what it would wrap to the other.
+    return w if mode == "wrap" and tap.begin * tap.end < 0 else tap
 
 
 @network
@@ -369,11 +368,11 @@ def moved(d: Draws) -> Drawn:
     if d.chance():
         y = n.conv(x, d.weight(channels, channels, 1, 1), [Window()] * 2, bias=bias)
     for _ in range(d.pick(1, 1, 2)):
-        kind = d.pick("bordered", "bordered", "wrapped", "wrapped", "gathered", "mirrored")
+        kind = d.pick("bordered", "wrapped", "padded", "gathered", "mirrored", "bordered", "padded")
         if kind == "bordered":
             y = bordered(n, d, y, integers(d.rng, (channels,)) if d.chance(one_in=4) else bias)
         else:
-            y = {"wrapped": wrapped, "gathered": gathered, "mirrored": mirrored}[kind](n, d, y)
+            y = MOVES[kind](n, d, y)
     window = d.pick(INSIDE, INSIDE, AROUND)
     ends = [plain_conv(n, d, y, 2, [window, window], bias=d.chance()) for _ in range(d.pick(1, 2))]
     total = tree(n, d, ends)
@@ -429,6 +428,17 @@ def mirrored(n: Net, d: Draws, x: Tensor) -> Tensor:
     return concat(n, [first, x, last], axis)
 
 
+def padded(n: Net, d: Draws, x: Tensor) -> Tensor:
+    """Pads and crops in a row, each of a mode and an end of its own."""
+    for _ in range(d.pick(2, 1, 3)):
+        axis, (begin, end) = d.pick(3, 2), d.pick((1, 0), (0, 1), (1, 1), (0, 2), (2, 0))
+        if d.chance(one_in=4):
+            x = n.crop(x, {axis: (begin, end, 1)})
+        else:
+            x = n.pad(x, {axis: (begin, end)}, mode=d.pick(*extensions(n)))
+    return x
+
+
 def gathered(n: Net, d: Draws, x: Tensor) -> Tensor:
     """Rows picked by index: reflected, reversed, repeated, or just taken."""
     axis = d.pick(2, 3)
@@ -479,3 +489,6 @@ def bordered(n: Net, d: Draws, x: Tensor, values: Array) -> Tensor:
             y = n.node("ScatterND", names, y, bound=bound)
         y = transpose(n, y, [perm.index(i) for i in range(4)])
     return y
+
+
+MOVES = {"wrapped": wrapped, "gathered": gathered, "mirrored": mirrored, "padded": padded}

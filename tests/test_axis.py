@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import oracle
 import pytest
@@ -164,12 +166,25 @@ def test_without_crop_pads_and_gives_the_same(axis: Axis, length: int | None) ->
         assert kept == positions(axis, n)
 
 
-@given(axes(), lengths)
-def test_a_transparent_axis_hands_zeros_on(axis: Axis, length: int) -> None:
-    """Where it is transparent, outputs before the first and behind the last are zero."""
-    assume(axis.is_transparent and axis.length(length) > 0)
-    for p in [*range(-4, 0), *range(axis.length(length), axis.length(length) + 4)]:
-        assert oracle.element(axis, axis.stride * p + axis.offset, length) == "beyond"
+@given(axes(), axes(), lengths, st.sampled_from(["zero", "reflect", "edge", "wrap"]))
+def test_a_border_that_is_kept(inner: Axis, outer: Axis, length: int, edge: Edge) -> None:
+    """What the outer reads past the edge of the inner's outputs is what the inner reads there."""
+    outer = replace(outer, edge=edge)
+    inner = replace(inner, taps=1, dilation=1)
+    outputs = inner.length(length)
+    assume(outputs > 4)
+    assume(outer.length(outputs) > 0)
+    assume(inner.keeps_border_of(outer, outputs))
+    extended = replace(inner, edge=edge if inner.is_identity or edge != "zero" else "zero")
+    for taps in positions(outer, outputs):
+        # A reflection is defined as far as the source reaches.
+        for q in (q for q in taps if -outputs < q < 0 or outputs <= q < 2 * outputs - 1):
+            through = oracle.element(outer, q, outputs)
+            wanted = through if isinstance(through, str) else oracle.element(
+                inner, inner.stride * through + inner.offset, length
+            )
+            found = oracle.element(extended, inner.stride * q + inner.offset, length)
+            assert found == wanted
 
 
 @given(axes(), st.integers(3, 9))

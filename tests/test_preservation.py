@@ -184,7 +184,6 @@ def test_nodes_without_a_name_of_their_own(name: str) -> None:
     optimized(model(nodes, outputs=[info("z")]))
 
 
-@pytest.mark.xfail(strict=True, reason="the sum is told without a name")
 def test_branches_without_a_name() -> None:
     before = model([])
     for node in before.graph.node:
