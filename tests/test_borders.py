@@ -231,7 +231,7 @@ def broadcasting_sum() -> Case:
         else:
             ends = [made.conv(t, k, SAME3) for t in (x, vector)]
             made.output(made.combine(ends))
-    return Case(net.model(), other.model(), "Add", None)
+    return Case(net.model(), other.model(), "Add", "broadcast")
 
 
 DIFFERENT = [
