@@ -39,17 +39,21 @@ def read(path: Path) -> ModelProto:
     Raises ModelError where it can't be read or is not valid ONNX, UnsupportedError where
     its IR version or opset is newer than the installed onnx knows.
     """
+    # The bytes are gone before the checker reads the file for itself.
+    proto = parse(_bytes(path), str(path))
+    check(proto, str(path), path)
+    return proto
+
+
+def _bytes(path: Path) -> bytes:
     if path.is_dir():
         raise ModelError(f"{path}: is a folder; name the .onnx file in it")
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None
     except OSError as error:
         raise ModelError(f"{path}: can't be read: {error.strerror}") from error
-    proto = parse(data, str(path))
-    check(proto, str(path), path)
-    return proto
 
 
 def parse(data: bytes, where: str) -> ModelProto:

@@ -20,7 +20,7 @@ from onnxac.model import Model, assemble, from_proto
 from onnxac.plan import make_plan
 from onnxac.report import Report
 from onnxac.rewrite import Rewriter
-from onnxac.stats import model_info
+from onnxac.stats import digest_of, model_info
 from onnxac.survey import survey
 
 ModelOrPath = ModelProto | str | os.PathLike[str]
@@ -70,6 +70,7 @@ def optimize(model: ModelOrPath, options: Options | None = None) -> tuple[ModelP
     options = options or Options()
     original, path = _read(model)
     result, report = _fuse(original, path, options)
+    report = _named(report, None, digest_of(result))
     if not (options.verify or options.latency):
         return result, report
     before = path or original.proto
@@ -91,16 +92,24 @@ def optimize_file(source: Path, target: Path, options: Options | None = None) ->
         original, _ = _read(source)
         result, report = _fuse(original, source, options)
         draft.write(result, original.folder)
+        report = _named(report, target, digest_of(draft.path))
         report = _tried(report, source, draft.path, options)
         draft.commit()
-    return replace(report, after=replace(report.after, path=str(target)))
+    return report
+
+
+def _named(report: Report, target: Path | None, digest: str) -> Report:
+    """The report with where the result is, and what it hashes to."""
+    path = None if target is None else str(target)
+    return replace(report, after=replace(report.after, path=path, sha256=digest))
 
 
 def inspect(model: ModelOrPath, options: Options | None = None) -> Report:
     """What `optimize` would do, without computing or proving it."""
     options = options or Options()
     original, path = _read(model)
-    return _fuse(original, path, options)[1]
+    result, report = _fuse(original, path, options)
+    return _named(report, None, digest_of(result))
 
 
 def _read(model: ModelOrPath) -> tuple[Model, Path | None]:
@@ -137,8 +146,14 @@ def _fused(original: Model, path: Path | None, options: Options) -> tuple[ModelP
     result = assemble(original, freeze=options.freeze_initializers)
     fusions = account.fusions(roll, applied)
     return result, Report(
-        before=model_info(original.proto, seen.facts, None if path is None else str(path)),
-        after=model_info(result, seen.facts),
+        before=model_info(
+            original.proto,
+            seen.facts,
+            digest_of(original.proto if path is None else path),
+            None if path is None else str(path),
+        ),
+        # Hashed when it is clear in which form it is handed on.
+        after=model_info(result, seen.facts, digest=""),
         fusions=fusions,
         refusals=account.refusals(roll, seen.definitions, [*seen.blocked, *applied.blocked]),
         folded=len(applied.removed) - sum(len(f.removed) for f in fusions),

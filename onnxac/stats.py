@@ -20,15 +20,16 @@ from onnxac.model import from_proto
 from onnxac.report import GraphStats, ModelInfo
 
 
-def model_info(model: ModelProto, facts: Facts, path: str | None = None) -> ModelInfo:
+def model_info(model: ModelProto, facts: Facts, digest: str, path: str | None = None) -> ModelInfo:
     """Description of a model.
 
-    facts  what is known of it, or of the model it was made from
-    path   the file it came from, if the report should name one
+    facts   what is known of it, or of the model it was made from
+    digest  its SHA-256 in hexadecimal
+    path    the file it is in, if the report should name one
     """
     return ModelInfo(
         path=path,
-        sha256=_digest(model, path),
+        sha256=digest,
         ir_version=model.ir_version,
         opset=next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1),
         producer=" ".join(filter(None, (model.producer_name, model.producer_version))),
@@ -39,15 +40,17 @@ def model_info(model: ModelProto, facts: Facts, path: str | None = None) -> Mode
 def foreign_info(model: ModelProto, path: str | None = None) -> ModelInfo:
     """Description of a model that nothing is known of yet."""
     folder = None if path is None else Path(path).resolve().parent
-    return model_info(model, Facts(from_proto(model, folder)), path)
+    digest = digest_of(model if path is None else Path(path))
+    return model_info(model, Facts(from_proto(model, folder)), digest, path)
 
 
-def _digest(model: ModelProto, path: str | None) -> str:
+def digest_of(model: ModelProto | Path) -> str:
+    """SHA-256 of a model file, or of a model as it would be written."""
     digest = hashlib.sha256()
-    if path is None:
+    if isinstance(model, ModelProto):
         digest.update(model.SerializeToString(deterministic=True))
         return digest.hexdigest()
-    with Path(path).open("rb") as data:
+    with model.open("rb") as data:
         while chunk := data.read(2**20):
             digest.update(chunk)
     return digest.hexdigest()
