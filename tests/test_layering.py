@@ -17,7 +17,8 @@ PACKAGE = Path(onnxac.__file__).parent
 # From the bottom up. The modules of a row don't import each other.
 ROWS: list[set[str]] = [
     {"errors", "report", "algebra", "cost", "model", "liveness"},
-    {"windows", "extents", "sheet", "names", "files", "inputs", "lookup", "config", "schema"},
+    {"windows", "extents", "sheet", "names", "files", "inputs", "lookup", "config", "schema",
+     "numbers", "refusals"},
     {"tensor_types", "proof", "bench"},
     {"constants"},
     {"facts"},

@@ -19,6 +19,7 @@ from rich.console import Console, RenderableType
 from onnxac import Options, optimize, schema
 from onnxac.gate import Finding, Problem
 from onnxac.pipeline import inspect
+from onnxac.refusals import grouped
 from onnxac.render import gate, merged, words
 from onnxac.render.document import read_report, to_json
 from onnxac.render.explanation import explanation, node_explanation
@@ -26,7 +27,7 @@ from onnxac.render.kernels import pictures
 from onnxac.render.latency import latency, verdict
 from onnxac.render.markdown import to_markdown
 from onnxac.render.proof import proof, sentence
-from onnxac.render.refused import GROUPS_SHOWN, grouped, refused
+from onnxac.render.refused import GROUPS_SHOWN, refused
 from onnxac.render.rules import RULES
 from onnxac.render.terminal import told
 from onnxac.render.totals import totals

@@ -11,6 +11,7 @@ import typer
 
 from onnxac.cli.options import (
     PROOF,
+    STDIO,
     Color,
     Freeze,
     Keep,
@@ -23,7 +24,7 @@ from onnxac.cli.options import (
     flag,
     shapes_from,
 )
-from onnxac.cli.outputs import STDIO, Extras
+from onnxac.cli.outputs import Extras
 from onnxac.cli.screen import screen_of
 from onnxac.errors import LimitError, UsageError
 

@@ -10,6 +10,8 @@ import typer
 
 from onnxac.errors import UsageError
 
+# Standard input or output, in place of a path.
+STDIO = "-"
 LOOKS, PROOF, WHAT = "How it is shown", "Proof", "What is merged"
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from onnxac.cli.options import STDIO
 from onnxac.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from onnxac.cli.transform import Result
 
-STDIO = "-"
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 # GitHub rejects a summary over 1 MiB as a whole; leave room for what others append.
 LARGEST_SUMMARY = 900_000

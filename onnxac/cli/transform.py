@@ -8,7 +8,7 @@ from pathlib import Path
 
 from onnx import ModelProto
 
-from onnxac.cli.outputs import STDIO
+from onnxac.cli.options import STDIO
 from onnxac.errors import ModelError, UsageError
 from onnxac.files import Draft, external_tensors, parse, read
 from onnxac.pipeline import Options, optimize, optimize_file

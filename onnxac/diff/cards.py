@@ -6,8 +6,8 @@ from collections import Counter
 
 from onnx import ModelProto, NodeProto
 
+from .. import numbers
 from ..report import FusedOperator, Fusion, NodeRef, OutputDifference, Verification
-from . import numbers
 from .drawing import (
     WIDTH,
     Drawing,

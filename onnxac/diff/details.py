@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ..report import ModelInfo, OutputDifference, Refusal, Verification
-from . import numbers
+from .. import numbers
+from ..refusals import Group
+from ..report import ModelInfo, NodeRef, OutputDifference, Verification
 from .cards import error_text
-from .facts import Facts, Refused
+from .facts import Facts
 from .html import Markup, join, name, tag
 
 GROUPS_SHOWN = 80
@@ -17,7 +18,7 @@ def left_alone(facts: Facts) -> Markup | None:
     """Candidates that were not merged, by the rule that kept them."""
     if facts.report is None:
         return None
-    total = sum(len(g.refusals) for g in facts.refused)
+    total = sum(len(g.nodes) for g in facts.refused)
     title = tag("h2", "Left alone ", tag("span", numbers.count(total), class_="n"), id="alone")
     if not total:
         return tag("section", title, tag("p", "Nothing that could have been merged.", class_="dim"))
@@ -33,20 +34,20 @@ def left_alone(facts: Facts) -> Markup | None:
     return tag("section", title, note, *groups, class_="alone", aria_labelledby="alone")
 
 
-def _rule(group: Refused, *, opened: bool) -> Markup:
-    shown = group.refusals[:REFUSALS_SHOWN]
-    more = len(group.refusals) - len(shown)
-    items = [_refusal(r) for r in shown]
+def _rule(group: Group, *, opened: bool) -> Markup:
+    shown = group.nodes[:REFUSALS_SHOWN]
+    more = len(group.nodes) - len(shown)
+    items = [_left(n) for n in shown]
     if more:
         items.append(tag("li", f"and {numbers.count(more)} more", class_="dim"))
-    number = tag("span", numbers.count(len(group.refusals)), class_="n")
+    number = tag("span", numbers.count(len(group.nodes)), class_="n")
     rule = tag("code", group.rule)
     head = tag("summary", tag("bdi", group.reason[:600]), " ", rule, " ", number)
     return tag("details", head, tag("ul", *items), open=opened)
 
 
-def _refusal(refusal: Refusal) -> Markup:
-    return tag("li", name(refusal.node.name), " ", tag("small", refusal.node.op), class_="refusal")
+def _left(node: NodeRef) -> Markup:
+    return tag("li", name(node.name), " ", tag("small", node.op), class_="refusal")
 
 
 def proof(facts: Facts) -> Markup | None:

@@ -11,8 +11,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import groupby, product
 
+from .. import numbers
 from ..report import Branch, FusedOperator, NodeRef
-from . import numbers
 from .html import Markup, join, tag
 
 WIDTH = 320

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from onnx import ModelProto
 
-from ..report import GraphStats, Latency, ModelInfo, Refusal, Report, Verification
-from . import numbers
+from .. import numbers
+from ..refusals import Group, grouped
+from ..report import GraphStats, Latency, ModelInfo, Report, Verification
 from .matching import match
 from .pairing import Matching
 
@@ -51,15 +52,6 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Refused:
-    """Candidates left alone by one rule, for one reason up to the name in it."""
-
-    rule: str
-    reason: str
-    refusals: tuple[Refusal, ...]
-
-
-@dataclass(frozen=True)
 class Facts:
     """Everything that is shown, in the order in which it is shown."""
 
@@ -72,7 +64,7 @@ class Facts:
     verdict: Verdict
     totals: tuple[Total, ...]
     operators: tuple[tuple[str, int, int], ...]
-    refused: tuple[Refused, ...]
+    refused: tuple[Group, ...]
     verification: Verification | None
     command: str | None
 
@@ -96,7 +88,7 @@ def gather(before: ModelProto, after: ModelProto, known: Known) -> Facts:
             counts, before_info.stats, after_info.stats, report.latency if report else None
         ),
         operators=_operators(before, after),
-        refused=_refused(report.refusals if report else ()),
+        refused=tuple(grouped(report.refusals if report else ())),
         verification=verification,
         command=known.command,
     )
@@ -167,17 +159,3 @@ def _operators(before: ModelProto, after: ModelProto) -> tuple[tuple[str, int, i
 
 def _operator(domain: str, op_type: str) -> str:
     return op_type if domain in ("", "ai.onnx") else f"{domain}.{op_type}"
-
-
-def _refused(refusals: tuple[Refusal, ...]) -> tuple[Refused, ...]:
-    groups: dict[tuple[str, str], list[Refusal]] = defaultdict(list)
-    for refusal in refusals:
-        name = refusal.node.name
-        reason = refusal.reason.replace(name, "this node") if name else refusal.reason
-        groups[refusal.rule, reason].append(refusal)
-    found = (
-        # A reason that holds once is shown as it was written, with its name.
-        Refused(rule, reason if len(group) > 1 else group[0].reason, tuple(group))
-        for (rule, reason), group in groups.items()
-    )
-    return tuple(sorted(found, key=lambda g: (-len(g.refusals), g.rule)))

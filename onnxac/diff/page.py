@@ -12,8 +12,8 @@ from pathlib import PurePath
 
 from onnx import ModelProto
 
+from .. import numbers
 from ..report import ModelInfo, Report, Verification
-from . import numbers
 from .cards import cards
 from .details import left_alone, proof, provenance
 from .facts import Facts, Known, gather

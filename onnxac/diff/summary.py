@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import numbers
+from .. import numbers
 from .facts import Facts, Total
 from .html import Markup, join, name, tag
 

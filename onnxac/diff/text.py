@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 
 from onnx import ModelProto
 
+from .. import numbers
+from ..refusals import Group
 from ..report import FusedOperator, Fusion, ModelInfo, Report, Verification
-from . import numbers
 from .cards import error_text, fusion_title
 from .drawing import branch_title, own_branches
-from .facts import Facts, Known, Refused, gather
+from .facts import Facts, Known, gather
 from .html import clean, shorten
 from .pairing import Counterpart
 
@@ -122,14 +123,14 @@ def _region(group: Counterpart, before: ModelProto, after: ModelProto) -> str:
     return f"{line(node.name or next(iter(node.output), ''))}: {sides[0]} → {sides[1]}"
 
 
-def _left_alone(groups: tuple[Refused, ...]) -> Iterator[str]:
+def _left_alone(groups: tuple[Group, ...]) -> Iterator[str]:
     if groups:
-        yield f"Left alone {numbers.count(sum(len(g.refusals) for g in groups))}"
+        yield f"Left alone {numbers.count(sum(len(g.nodes) for g in groups))}"
     for group in groups[:FUSIONS_SHOWN]:
-        number = len(group.refusals)
+        number = len(group.nodes)
         times = f"{number} × " if number > 1 else ""
         yield f"  {times}{line(group.reason, 300)} [{line(group.rule)}]"
-        names = [line(r.node.name, 50) for r in group.refusals[:NAMES_SHOWN]]
+        names = [line(r.name, 50) for r in group.nodes[:NAMES_SHOWN]]
         more = f", and {number - NAMES_SHOWN} more" if number > NAMES_SHOWN else ""
         yield f"    {', '.join(names)}{more}"
 

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from rich.text import Text
 
-from onnxac.diff import numbers
+from onnxac import numbers
 from onnxac.gate import OVER_BUDGET, UNFUSED, UNREADABLE, Finding
 from onnxac.render.words import one_line
 

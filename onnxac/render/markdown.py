@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePath
 
-from onnxac.diff import numbers
+from onnxac import numbers
+from onnxac.refusals import grouped
 from onnxac.render.proof import sentence
-from onnxac.render.refused import grouped
 from onnxac.render.totals import changed_operators, macs_label
 from onnxac.render.words import (
     branches,
