@@ -19,7 +19,14 @@ from onnxac.algebra import Obstacle
 from onnxac.constants import Constants
 from onnxac.extents import Dim, Extent, Shape, joined, static
 from onnxac.model import Model
-from onnxac.windows import OPERANDS, pad_axes, slice_axes, transposed_axes, window_axes
+from onnxac.windows import (
+    OPERANDS,
+    pad_axes,
+    slice_axes,
+    takes_one,
+    transposed_axes,
+    window_axes,
+)
 
 # Constants with at most this many elements are computed during the walk: shapes hang on them.
 _SMALL = 1024
@@ -141,8 +148,13 @@ class Facts(Constants):
             operands[n] = self.value(name) if name else None
             if name and operands[n] is None:
                 return None
-        read = slice_axes if node.op_type == "Slice" else pad_axes
-        axes = read(operands, static(shape))
+        if node.op_type == "Slice":
+            single = takes_one(operands, len(shape))
+            left = [1 if one else d for d, one in zip(shape, single, strict=True)]
+            axes = slice_axes(operands, static(left))
+            shape = tuple(left)
+        else:
+            axes = pad_axes(operands, static(shape))
         if isinstance(axes, Obstacle):
             return None
         return [

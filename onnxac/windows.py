@@ -144,6 +144,18 @@ def slice_axes(operands: Sequence[Any], shape: Lengths) -> tuple[Axis, ...] | Ob
     return tuple(cuts)
 
 
+def takes_one(operands: Sequence[Any], rank: int) -> list[bool]:
+    """Axes of which a Slice takes the first or the last element alone, whatever their extent."""
+    starts, ends, named, steps = operands
+    single = [False] * rank
+    if starts is None or ends is None or (steps is not None and any(s != 1 for s in steps)):
+        return single
+    axes = range(len(starts)) if named is None else named
+    for start, end, axis in zip(starts, ends, axes, strict=True):
+        single[axis] = (start, end) == (0, 1) or (start == -1 and end >= 2**31 - 1)
+    return single
+
+
 def _cut(length: int | None, start: int, end: int, step: int) -> Axis | Obstacle:
     if step < 1:
         return Obstacle("attributes", "it runs backwards")
