@@ -17,7 +17,7 @@ from onnxac.search import Blocked
 
 # An obstacle on one of these is told wherever it stands; on others only beside a linear node.
 _WEIGHTED = ("Conv", "ConvTranspose", "BatchNormalization")
-_ALWAYS = ("keep", "custom", "values", "stack")
+_ALWAYS = ("keep", "custom", "values", "stack", "subgraph")
 # Between other operators it is not worth telling that merging would be dearer, or can't be.
 _BETWEEN = ("cost", "operator", "layout")
 _SUMMED = (*_WEIGHTED, "MatMul", "Gemm", "Add", "Sub", "Sum", "AveragePool")

@@ -6,7 +6,7 @@ not keep stay in the original protobuf: a node that nobody touched comes out byt
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +47,11 @@ class Model:
         """The node as it was read; None for a node that was added since."""
         return self._origins.get(id(node))
 
+    def inner_operators(self, node: gs.Node) -> set[str]:
+        """Operator types inside of the node's subgraphs."""
+        origin = self.origin(node)
+        return {n.op_type for g in _subgraphs([origin] if origin else []) for n in g.node}
+
 
 def from_proto(proto: ModelProto, folder: Path | None = None) -> Model:
     """Wrap a model; the protobuf is shared and must not be changed afterwards."""
@@ -80,20 +85,20 @@ def _is_text(attribute: AttributeProto) -> bool:
 def captured_names(graph: GraphProto) -> set[str]:
     """Names that subgraphs of `graph` mention: tensors of it that they may read."""
     names: set[str] = set()
-    for inner in _subgraphs(graph):
+    for inner in _subgraphs(graph.node):
         names.update(o.name for o in inner.output)
         for node in inner.node:
             names.update(node.input)
     return names
 
 
-def _subgraphs(graph: GraphProto) -> Iterator[GraphProto]:
-    for node in graph.node:
+def _subgraphs(nodes: Iterable[NodeProto]) -> Iterator[GraphProto]:
+    for node in nodes:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 if inner.node or inner.output:
                     yield inner
-                    yield from _subgraphs(inner)
+                    yield from _subgraphs(inner.node)
 
 
 def assemble(model: Model, *, freeze: bool = False) -> ModelProto:

@@ -21,6 +21,8 @@ from onnxac.plan import node_cost
 from onnxac.search import Blocked
 
 _STANDARD = (None, "", "ai.onnx")
+_NESTED = ("If", "Loop", "Scan")
+_WEIGHTED = frozenset({"Conv", "ConvTranspose", "BatchNormalization", "Gemm"})
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
         for index, tensor in enumerate(node.outputs):
             if tensor.name:
                 region = regions.get(tensor.name)
-                found = _definition(node, index, context, region, keep)
+                found = _nested(model, node) or _definition(node, index, context, region, keep)
                 lowered[tensor.name] = found
                 if isinstance(found, AffineSum):
                     costs[tensor.name] = node_cost(node, tensor.name, found, facts)
@@ -82,6 +84,12 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
     obstacles = {t: o for t, o in lowered.items() if isinstance(o, Obstacle)} | commuter.declined
     blocked = tuple(Blocked(t, o) for t, o in obstacles.items())
     return Survey(facts, definitions, costs, pinned, named, folding, blocked)
+
+
+def _nested(model: Model, node: gs.Node) -> Obstacle | None:
+    if node.op in _NESTED and model.inner_operators(node) & _WEIGHTED:
+        return Obstacle("subgraph", "what is inside of its body is left as it is")
+    return None
 
 
 def _definition(

@@ -29,6 +29,8 @@ RULES = {
     "spread": "A transposed convolution with a stride leaves holes that a kernel can't cross.",
     "stack": "Branches that end in Concat can be one convolution, but only pay where the kernels "
     "are of one size, or the channels few.",
+    "subgraph": "Bodies of If, Loop and Scan are not looked into; a constant condition can be "
+    "folded before the export.",
     "training": "Exported in training mode: statistics are of the batch, not constants. Call "
     "model.eval() before the export.",
     "values": "A weight holds what can't be computed with, such as a division by zero.",
