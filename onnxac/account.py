@@ -20,7 +20,7 @@ _WEIGHTED = ("Conv", "ConvTranspose", "BatchNormalization")
 _ALWAYS = ("keep", "custom", "values", "stack", "subgraph")
 # Between other operators it is not worth telling that merging would be dearer, or can't be.
 _BETWEEN = ("cost", "operator", "layout")
-_SUMMED = (*_WEIGHTED, "MatMul", "Gemm", "Add", "Sub", "Sum", "AveragePool")
+_SUMMED = (*_WEIGHTED, "MatMul", "Gemm", "Add", "Sub", "Sum", "Mul", "Div", "Pad", "AveragePool")
 
 
 class Roll:

@@ -39,6 +39,8 @@ _POOLS = {"MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPoo
 _AFFINE = {"BatchNormalization", "Mul", "Div", "Add", "Sub"}
 # The estimate has to promise this much before a larger kernel is accepted.
 _WORTH = 0.9
+# Whatever it promises, the kernels must not consist of zeros for the most part.
+_MOST = 3.0
 
 
 @dataclass(frozen=True)
@@ -151,14 +153,20 @@ class Commuter:
         at = 0
         while at < len(branches):
             run = self._run(branches[at:])
-            if len(run) > 1:
+            credit = None
+            while len(run) > 1 and credit is None:
                 whole = len(run) == len(branches)
                 credit = self._credit(run, whole, node.outputs[0].name)
-                if credit is not None and (run[0].chain or not whole):
+                if credit is None:
+                    # Fewer of them may still pay, by sparing a chain.
+                    run = run[:-1] if run[0].chain else run[:1]
+            if credit is not None:
+                self.declined.pop(node.outputs[0].name, None)
+                if run[0].chain or not whole:
                     stacks.append(self._stacked(node, run, whole, credit))
                     branches = [self._branch(t) for t in node.inputs] if not whole else []
                     run = run[:1]
-                elif credit is not None:
+                else:
                     stacks.append(Stack(node.outputs[0].name, credit, ()))
             at += max(len(run), 1)
         return stacks
@@ -233,12 +241,14 @@ class Commuter:
             apart += joined
         else:
             merged += joined
-        if merged.time > _WORTH * apart.time or merged.nodes > apart.nodes:
+        dearer = merged.time > _WORTH * apart.time or merged.macs > _MOST * apart.macs
+        if dearer or merged.nodes > apart.nodes:
             self.declined[tensor] = Obstacle(
                 "stack",
                 f"as one convolution, {len(run)} of its branches would take "
-                f"{merged.time / apart.time:.2f} of the time, for the zeros in the kernel; "
-                f"it is worth it up to {_WORTH}",
+                f"{merged.time / apart.time:.2f} of the time and {merged.macs / apart.macs:.1f} "
+                f"times the multiply-adds, for the zeros in the kernel; worth it is up to "
+                f"{_WORTH} and {_MOST}",
             )
             return None
         return Cost(

@@ -146,7 +146,7 @@ class Rewriter:
 
     def _fold(self, nodes: list[gs.Node]) -> None:
         """Let readers of computed constants read initializers, where `Folding` says so."""
-        stored: dict[str, gs.Constant] = {}
+        stored: dict[str, gs.Tensor] = {}
         for node in self._alive(nodes):
             if self._model.origin(node) is not None and self._facts.is_computed_by(node):
                 continue
@@ -157,9 +157,18 @@ class Rewriter:
                 name = tensor.name
                 if not isinstance(tensor, gs.Constant) and self._folding.stores(name):
                     if name not in stored:
-                        # All readers change, so the node that made it goes, and leaves its name.
-                        stored[name] = gs.Constant(name, self._folding.value(name))
+                        stored[name] = self._initializer(tensor)
                     node.inputs[index] = stored[name]
+
+    def _initializer(self, tensor: gs.Tensor) -> gs.Tensor:
+        """A computed constant as an initializer, by its name, or the one it is a copy of."""
+        root = tensor
+        while root.inputs and root.inputs[0].op == "Identity":
+            root = root.inputs[0].inputs[0]
+        if not root.inputs:
+            return root
+        # All readers change, so the node that made it goes, and leaves its name.
+        return gs.Constant(tensor.name, self._folding.value(tensor.name))
 
     def _forget(self, gone: list[gs.Node]) -> None:
         """Take removed nodes off the reader lists of their inputs, in one pass over each list."""

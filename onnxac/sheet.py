@@ -58,8 +58,8 @@ class Sheet:
         return node.outputs[0]
 
     def fresh(self, name: str) -> gs.Variable:
-        """A new tensor."""
-        return gs.Variable(self.unique(f"{name}_output"))
+        """The tensor that the node of this name makes; nothing else is called so."""
+        return gs.Variable(name)
 
     def extend(
         self, source: gs.Tensor, axes: tuple[Axis, ...], extended: list[bool], mode: Edge, name: str

@@ -39,8 +39,6 @@ NOT_YET: dict[str, str] = {
     "concat_project.B.onnx": _CONCAT,
     "concat_project.D.onnx": _CONCAT,
     "concat_project.L.onnx": _CONCAT,
-    "convnext.L.onnx": _LARGER,
-    "corpus/ecb_onthefly.deploy.onnx": _LARGER,
     "lcnetv3.paddle.deploy.onnx": _LARGER,
 }
 
