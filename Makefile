@@ -77,6 +77,7 @@ test: $(VENV)/group-test $(VENV)/group-browser $(VENV)/group-integration
 .PHONY: lint
 lint: $(VENV)/group-lint
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 .PHONY: type
 type: $(VENV)/group-lint

@@ -11,7 +11,9 @@ _SHARED = {
     "deadline": timedelta(seconds=20),
     "print_blob": True,
     "suppress_health_check": [
-        HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large,
+        HealthCheck.too_slow,
+        HealthCheck.filter_too_much,
+        HealthCheck.data_too_large,
     ],
 }
 settings.register_profile("quick", max_examples=100, **_SHARED)

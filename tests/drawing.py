@@ -27,7 +27,8 @@ class Drawn:
         known = {t.name: _shaped(t) for t in graph.initializer}
         inputs = {
             i.name: [d.dim_param or d.dim_value for d in i.type.tensor_type.shape.dim]
-            for i in graph.input if i.name not in known
+            for i in graph.input
+            if i.name not in known
         }
         head = f"opset {self.model.opset_import[0].version}, {inputs}, sizes {self.sizes}"
         lines = [

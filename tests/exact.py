@@ -125,7 +125,8 @@ class Net:
         elif style == "cast":
             narrow = array.dtype.kind == "i"
             self.initializers[f"{name}_other"] = (
-                np.clip(array, None, 2**31 - 1).astype(np.int32) if narrow
+                np.clip(array, None, 2**31 - 1).astype(np.int32)
+                if narrow
                 else array.astype(np.float64)
             )
             to = helper.np_dtype_to_tensor_dtype(array.dtype)
@@ -135,8 +136,14 @@ class Net:
         return name
 
     def node(
-        self, op: str, inputs: Sequence[str], like: Tensor, *,
-        shape: Sequence[int] | None = None, bound: float | None = None, grain: int | None = None,
+        self,
+        op: str,
+        inputs: Sequence[str],
+        like: Tensor,
+        *,
+        shape: Sequence[int] | None = None,
+        bound: float | None = None,
+        grain: int | None = None,
         **attrs: Any,
     ) -> Tensor:
         """Append a node; its output is `like` except where said otherwise."""
@@ -156,9 +163,17 @@ class Net:
     # Operators.
 
     def conv(
-        self, x: Tensor, weight: Array, windows: Sequence[Window], *, group: int = 1,
-        bias: Array | None = None, style: str = "initializer", auto_pad: str | None = None,
-        kernel_shape: bool = True, held: tuple[str, str] | None = None,
+        self,
+        x: Tensor,
+        weight: Array,
+        windows: Sequence[Window],
+        *,
+        group: int = 1,
+        bias: Array | None = None,
+        style: str = "initializer",
+        auto_pad: str | None = None,
+        kernel_shape: bool = True,
+        held: tuple[str, str] | None = None,
     ) -> Tensor:
         """A Conv whose padding is not negative. `held` names a weight and bias to share."""
         assert all(w.begin >= 0 and w.end >= 0 for w in windows)
@@ -179,8 +194,12 @@ class Net:
         elif any(w.begin or w.end for w in windows):
             attrs["pads"] = pads(windows)
         return self.node(
-            "Conv", names, x, shape=through(x, windows, len(weight)),
-            bound=response(x, weight, bias), **attrs,
+            "Conv",
+            names,
+            x,
+            shape=through(x, windows, len(weight)),
+            bound=response(x, weight, bias),
+            **attrs,
         )
 
     def average_pool(self, x: Tensor, windows: Sequence[Window]) -> Tensor:
@@ -193,12 +212,21 @@ class Net:
         if any(w.dilation > 1 for w in windows):
             attrs["dilations"] = [w.dilation for w in windows]
         return self.node(
-            "AveragePool", [x.name], x, shape=through(x, windows, x.channels),
-            grain=x.grain + area.bit_length() - 1, **attrs,
+            "AveragePool",
+            [x.name],
+            x,
+            shape=through(x, windows, x.channels),
+            grain=x.grain + area.bit_length() - 1,
+            **attrs,
         )
 
     def batch_norm(
-        self, x: Tensor, gamma: Array, beta: Array, mean: Array, exponents: Array,
+        self,
+        x: Tensor,
+        gamma: Array,
+        beta: Array,
+        mean: Array,
+        exponents: Array,
         style: str = "initializer",
     ) -> Tensor:
         """BatchNormalization with √(σ² + ε) = 2ᵉ for every channel."""
@@ -207,8 +235,12 @@ class Net:
         scale = np.abs(gamma) / 2.0**exponents
         bound = float(np.max(scale * (x.bound + np.abs(mean)) + np.abs(beta)))
         return self.node(
-            "BatchNormalization", [x.name, *(self.constant(v, style) for v in values)], x,
-            bound=bound, grain=x.grain + max(int(exponents.max()), 0), epsilon=EPSILON,
+            "BatchNormalization",
+            [x.name, *(self.constant(v, style) for v in values)],
+            x,
+            bound=bound,
+            grain=x.grain + max(int(exponents.max()), 0),
+            epsilon=EPSILON,
         )
 
     def scale(
@@ -216,20 +248,31 @@ class Net:
     ) -> Tensor:
         names = [x.name, self.constant(factor, style)]
         return self.node(
-            "Mul", names[::-1] if first else names, x,
-            bound=x.bound * float(np.abs(factor).max()), grain=x.grain + _grain(factor),
+            "Mul",
+            names[::-1] if first else names,
+            x,
+            bound=x.bound * float(np.abs(factor).max()),
+            grain=x.grain + _grain(factor),
         )
 
     def divide(self, x: Tensor, power: Array) -> Tensor:
         """Division by powers of two."""
         least, most = float(np.abs(power).min()), float(np.abs(power).max())
         return self.node(
-            "Div", [x.name, self.constant(power)], x, bound=x.bound / least,
+            "Div",
+            [x.name, self.constant(power)],
+            x,
+            bound=x.bound / least,
             grain=x.grain + int(np.log2(most)),
         )
 
     def shift(
-        self, x: Tensor, amount: Array, *, op: str = "Add", first: bool = False,
+        self,
+        x: Tensor,
+        amount: Array,
+        *,
+        op: str = "Add",
+        first: bool = False,
         style: str = "initializer",
     ) -> Tensor:
         names = [x.name, self.constant(amount, style)]
@@ -239,7 +282,10 @@ class Net:
 
     def combine(self, tensors: Sequence[Tensor], op: str = "Add") -> Tensor:
         return self.node(
-            op, [t.name for t in tensors], tensors[0], bound=sum(t.bound for t in tensors),
+            op,
+            [t.name for t in tensors],
+            tensors[0],
+            bound=sum(t.bound for t in tensors),
             grain=max(t.grain for t in tensors),
         )
 
@@ -247,7 +293,11 @@ class Net:
         return self.node(op, [x.name], x, **options)
 
     def crop(
-        self, x: Tensor, cuts: Mapping[int, tuple[int, int, int]], *, style: str = "initializer",
+        self,
+        x: Tensor,
+        cuts: Mapping[int, tuple[int, int, int]],
+        *,
+        style: str = "initializer",
         absolute: bool = False,
     ) -> Tensor:
         """Slice: axis → (taken off before, taken off behind, step)."""
@@ -269,8 +319,13 @@ class Net:
         return self.node("Slice", [x.name, *names], x, shape=shape)
 
     def pad(
-        self, x: Tensor, amounts: Mapping[int, tuple[int, int]], *, mode: str = "constant",
-        value: float = 0.0, style: str = "initializer",
+        self,
+        x: Tensor,
+        amounts: Mapping[int, tuple[int, int]],
+        *,
+        mode: str = "constant",
+        value: float = 0.0,
+        style: str = "initializer",
     ) -> Tensor:
         """Pad: axis → (before, behind)."""
         sides = [amounts.get(a, (0, 0)) for a in range(len(x.shape))]
@@ -307,7 +362,8 @@ class Net:
         graph = helper.make_graph(self.nodes, "net", inputs, outputs, tensors)
         opsets = {"": self.opset, **self.domains}
         made = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid(d, v) for d, v in opsets.items()],
+            graph,
+            opset_imports=[helper.make_opsetid(d, v) for d, v in opsets.items()],
             ir_version=self.ir_version,
         )
         onnx.checker.check_model(made)

@@ -95,7 +95,8 @@ def residual(
     other = n.input(x.shape, named)
     lengths = {
         s: Window(stride=frame.strides[a], extent=frame.extents[a]).length
-        for a, s in enumerate(symbols[2:]) if s
+        for a, s in enumerate(symbols[2:])
+        if s
     }
     sized = [{**at, **{f"r{s}": f(at[s]) for s, f in lengths.items()}} for at in sizes]
     return n.combine(d.shuffled([x, other])), sized
@@ -292,7 +293,8 @@ def _max_pool(n: Net, d: Draws, x: Tensor, _: Sequence[Tensor]) -> list[Tensor]:
 def _concat(n: Net, d: Draws, x: Tensor, others: Sequence[Tensor]) -> list[Tensor]:
     axis = d.between(1, len(x.shape) - 1)
     alike = [
-        o for o in others
+        o
+        for o in others
         if o.shape[:axis] == x.shape[:axis] and o.shape[axis + 1 :] == x.shape[axis + 1 :]
     ]
     return [concat(n, [x, d.pick(*alike)], axis)]
@@ -346,8 +348,24 @@ def _same(n: Net, d: Draws, x: Tensor, _: Sequence[Tensor]) -> list[Tensor]:
 
 _OF_MATRICES: tuple[Grow, ...] = (_sum, _last, _matrix, _relu)
 _OF_MAPS: tuple[Grow, ...] = (
-    _sum, _convolution, _convolution, _decorate, _crop, _pad, _pool, _concat, _split, _last,
-    _relu, _max_pool, _matrix, _spread, _same, _transpose, _mean, _flatten,
+    _sum,
+    _convolution,
+    _convolution,
+    _decorate,
+    _crop,
+    _pad,
+    _pool,
+    _concat,
+    _split,
+    _last,
+    _relu,
+    _max_pool,
+    _matrix,
+    _spread,
+    _same,
+    _transpose,
+    _mean,
+    _flatten,
 )
 
 
@@ -444,8 +462,12 @@ def gathered(n: Net, d: Draws, x: Tensor) -> Tensor:
     axis = d.pick(2, 3)
     size = x.shape[axis]
     rows = d.pick(
-        [1, *range(size), size - 2], list(range(size))[::-1], [*range(size), 0],
-        list(range(1, size)), list(range(0, size, 2)), [0, 0, *range(size)],
+        [1, *range(size), size - 2],
+        list(range(size))[::-1],
+        [*range(size), 0],
+        list(range(1, size)),
+        list(range(0, size, 2)),
+        [0, 0, *range(size)],
     )
     if n.dynamic:
         rows = d.pick([0, 1, 2, 3], [3, 2, 1, 0], [1, 2, 3])

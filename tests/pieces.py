@@ -108,7 +108,11 @@ def affine_last(n: Net, d: Draws, x: Tensor) -> Tensor:
 
 
 def extended(
-    n: Net, d: Draws, x: Tensor, windows: Sequence[Window], mode: str = "constant",
+    n: Net,
+    d: Draws,
+    x: Tensor,
+    windows: Sequence[Window],
+    mode: str = "constant",
     value: float = 0.0,
 ) -> tuple[Tensor, list[Window]]:
     """x cropped and padded, and the windows with the padding that is left to the operator.
@@ -117,7 +121,8 @@ def extended(
     """
     cuts = {
         a: (max(-w.begin, 0), max(-w.end, 0), 1)
-        for a, w in enumerate(windows, start=2) if w.begin < 0 or w.end < 0
+        for a, w in enumerate(windows, start=2)
+        if w.begin < 0 or w.end < 0
     }
     if cuts:
         x = n.crop(x, cuts, style=d.style(), absolute=not n.dynamic and d.chance())
@@ -134,26 +139,43 @@ def extended(
 
 
 def plain_conv(
-    n: Net, d: Draws, x: Tensor, out: int, windows: Sequence[Window], *, group: int = 1,
+    n: Net,
+    d: Draws,
+    x: Tensor,
+    out: int,
+    windows: Sequence[Window],
+    *,
+    group: int = 1,
     bias: bool | None = None,
 ) -> Tensor:
     """A Conv with the windows' own padding."""
     biased = d.chance() if bias is None else bias
     return n.conv(
-        x, d.weight(out, x.channels // group, *(w.taps for w in windows)), windows, group=group,
-        bias=integers(d.rng, (out,)) if biased else None, style=d.style(),
-        auto_pad=auto_pad(d, windows), kernel_shape=d.chance(),
+        x,
+        d.weight(out, x.channels // group, *(w.taps for w in windows)),
+        windows,
+        group=group,
+        bias=integers(d.rng, (out,)) if biased else None,
+        style=d.style(),
+        auto_pad=auto_pad(d, windows),
+        kernel_shape=d.chance(),
     )
 
 
 def convolve(
-    n: Net, d: Draws, x: Tensor, out: int, windows: Sequence[Window], *, group: int = 1,
-    mode: str = "constant", bias: bool | None = None, value: float = 0.0,
+    n: Net,
+    d: Draws,
+    x: Tensor,
+    out: int,
+    windows: Sequence[Window],
+    *,
+    group: int = 1,
+    mode: str = "constant",
+    bias: bool | None = None,
+    value: float = 0.0,
 ) -> Tensor:
     """A Conv with these windows: crops before and behind, padding by whatever means."""
-    trims = [
-        (d.between(0, 1), d.between(0, 1)) if d.chance(one_in=6) else (0, 0) for _ in windows
-    ]
+    trims = [(d.between(0, 1), d.between(0, 1)) if d.chance(one_in=6) else (0, 0) for _ in windows]
     longer = [
         w._replace(offset=w.offset - b * w.stride, extent=w.extent + (b + e) * w.stride)
         for w, (b, e) in zip(windows, trims, strict=True)
@@ -208,9 +230,15 @@ def spread(n: Net, d: Draws, x: Tensor, out: int, group: int, up: int, extent: i
     sizes = [up * (s - 1) + extent + 1 for s in x.shape[2:]]
     by_output = np.moveaxis(weight.reshape(group, -1, out // group, *taps), 1, 2)
     return n.node(
-        "ConvTranspose", names, x, shape=(x.shape[0], out, *sizes),
-        bound=response(x, by_output.reshape(out, -1), bias), group=group, strides=[up] * x.rank,
-        dilations=[w.dilation for w in windows], pads=pads(windows),
+        "ConvTranspose",
+        names,
+        x,
+        shape=(x.shape[0], out, *sizes),
+        bound=response(x, by_output.reshape(out, -1), bias),
+        group=group,
+        strides=[up] * x.rank,
+        dilations=[w.dilation for w in windows],
+        pads=pads(windows),
         **({"output_padding": extras} if any(extras) else {}),
     )
 
@@ -223,14 +251,20 @@ def linear(n: Net, d: Draws, x: Tensor, out: int, *, left: bool = False) -> Tens
     if left:
         w = d.weight(out, x.shape[-2])
         return n.node(
-            "MatMul", [n.constant(w, d.style()), x.name], x,
-            shape=(*x.shape[:-2], out, x.shape[-1]), bound=x.bound * _heaviest(w),
+            "MatMul",
+            [n.constant(w, d.style()), x.name],
+            x,
+            shape=(*x.shape[:-2], out, x.shape[-1]),
+            bound=x.bound * _heaviest(w),
         )
     w = d.weight(x.shape[-1], out)
     if len(x.shape) == 2 and d.chance():
         return gemm(n, d, x, w)
     return n.node(
-        "MatMul", [x.name, n.constant(w, d.style())], x, shape=(*x.shape[:-1], out),
+        "MatMul",
+        [x.name, n.constant(w, d.style())],
+        x,
+        shape=(*x.shape[:-1], out),
         bound=x.bound * _heaviest(w.T),
     )
 
@@ -242,8 +276,15 @@ def gemm(n: Net, d: Draws, x: Tensor, w: np.ndarray) -> Tensor:
     if n.opset < 11 or d.chance():
         names.append(n.constant(integers(d.rng, d.pick((out,), (1, out), (), (1,))), d.style()))
     return n.node(
-        "Gemm", names, x, shape=(x.shape[0], out), alpha=alpha, beta=beta, transB=int(flip),
-        bound=alpha * _heaviest(w.T) * x.bound + abs(beta) * 3, grain=x.grain + (alpha == 0.5),
+        "Gemm",
+        names,
+        x,
+        shape=(x.shape[0], out),
+        alpha=alpha,
+        beta=beta,
+        transB=int(flip),
+        bound=alpha * _heaviest(w.T) * x.bound + abs(beta) * 3,
+        grain=x.grain + (alpha == 0.5),
     )
 
 
@@ -281,8 +322,13 @@ def concat(n: Net, tensors: Sequence[Tensor], axis: int = 1) -> Tensor:
     shape = list(tensors[0].shape)
     shape[axis] = sum(t.shape[axis] for t in tensors)
     return n.node(
-        "Concat", [t.name for t in tensors], tensors[0], axis=axis, shape=shape,
-        bound=max(t.bound for t in tensors), grain=max(t.grain for t in tensors),
+        "Concat",
+        [t.name for t in tensors],
+        tensors[0],
+        axis=axis,
+        shape=shape,
+        bound=max(t.bound for t in tensors),
+        grain=max(t.grain for t in tensors),
     )
 
 
@@ -374,9 +420,7 @@ def branch(n: Net, d: Draws, x: Tensor, frame: Frame) -> Tensor:
 
 def _framed(n: Net, d: Draws, x: Tensor, frame: Frame, *, value: float = 0.0) -> Tensor:
     windows = window_of(d, frame)
-    return convolve(
-        n, d, x, frame.out, windows, group=frame.group, mode=frame.mode, value=value
-    )
+    return convolve(n, d, x, frame.out, windows, group=frame.group, mode=frame.mode, value=value)
 
 
 def identity(n: Net, d: Draws, x: Tensor, frame: Frame) -> Tensor:
@@ -389,7 +433,8 @@ def identity(n: Net, d: Draws, x: Tensor, frame: Frame) -> Tensor:
         return convolve(n, d, x, frame.out, windows, group=frame.group, mode=frame.mode)
     cuts = {
         a: (w.offset, -w.end, w.stride)
-        for a, w in enumerate(windows, start=2) if w.offset or w.end or w.stride > 1
+        for a, w in enumerate(windows, start=2)
+        if w.offset or w.end or w.stride > 1
     }
     y = decorate(n, d, x) if d.chance(one_in=3) else x
     return n.crop(y, cuts, style=d.style()) if cuts else y

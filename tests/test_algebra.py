@@ -36,14 +36,17 @@ def conv(
 
 
 def total(name: str, *convs: AffineConv, bias: Array | None = None) -> AffineSum:
-    return AffineSum(
-        tuple((name, c) for c in convs), None if bias is None else Deferred.of(bias)
-    )
+    return AffineSum(tuple((name, c) for c in convs), None if bias is None else Deferred.of(bias))
 
 
 @st.composite
 def convs(
-    draw: st.DrawFn, out: int, width: int, *, rank: int = 1, padded: bool = True,
+    draw: st.DrawFn,
+    out: int,
+    width: int,
+    *,
+    rank: int = 1,
+    padded: bool = True,
     edge: Edge = "zero",
 ) -> AffineConv:
     axes = []
@@ -78,7 +81,8 @@ def assert_substitutes(reader: AffineSum, inner: AffineSum, x: Array) -> AffineS
 @given(convs(4, 2, padded=False), convs(2, 4), seeds)
 def test_unpadded_outer(outer: AffineConv, inner: AffineConv, seed: int) -> None:
     assert_substitutes(
-        total("t", outer, bias=integers(seed, 4)), total("x", inner, bias=integers(seed, 2)),
+        total("t", outer, bias=integers(seed, 4)),
+        total("x", inner, bias=integers(seed, 2)),
         integers(seed, 4, 9),
     )
 
@@ -150,9 +154,7 @@ def test_a_convolution_of_something_spread(outer: AffineConv, up: int, seed: int
 
 
 @given(convs(2, 2, padded=False), convs(2, 2, padded=False), convs(2, 2), seeds)
-def test_composition_is_associative(
-    a: AffineConv, b: AffineConv, c: AffineConv, seed: int
-) -> None:
+def test_composition_is_associative(a: AffineConv, b: AffineConv, c: AffineConv, seed: int) -> None:
     x = integers(seed, 2, 30)
     first = substitute(total("t", b), "t", total("x", c), (1, 2, None), 0.0)
     assert isinstance(first, AffineSum)
@@ -166,9 +168,7 @@ def test_composition_is_associative(
 
 
 @given(convs(2, 2, padded=False), convs(2, 2), seeds)
-def test_composition_distributes_over_sums(
-    outer: AffineConv, inner: AffineConv, seed: int
-) -> None:
+def test_composition_distributes_over_sums(outer: AffineConv, inner: AffineConv, seed: int) -> None:
     assert inner.axes
     other = conv(replace(inner.axes[0], taps=1, dilation=1), seed=seed)
     assert_substitutes(
@@ -201,14 +201,17 @@ def test_the_identity_is_neutral() -> None:
 padded = Axis(3, offset=-1)
 OBSTACLES: dict[str, tuple[AffineConv, AffineSum]] = {
     "a bias under zero padding": (
-        conv(padded), total("x", conv(Axis(), seed=2), bias=np.array([1.0, 2.0])),
+        conv(padded),
+        total("x", conv(Axis(), seed=2), bias=np.array([1.0, 2.0])),
     ),
     "neighbours under zero padding": (conv(padded), total("x", conv(padded, seed=2))),
     "a crop under zero padding": (
-        conv(padded), total("x", conv(Axis(1, offset=1, extent=-2), seed=2)),
+        conv(padded),
+        total("x", conv(Axis(1, offset=1, extent=-2), seed=2)),
     ),
     "neighbours under reflection": (
-        conv(replace(padded, edge="reflect")), total("x", conv(padded, seed=2)),
+        conv(replace(padded, edge="reflect")),
+        total("x", conv(padded, seed=2)),
     ),
     "another constant in the padding": (
         conv(padded, fill=Deferred.of(np.array([1.0, 1.0]))),
@@ -223,7 +226,8 @@ OBSTACLES: dict[str, tuple[AffineConv, AffineSum]] = {
         total("x", conv(Axis(), seed=2), bias=np.array([1.0, 2.0])),
     ),
     "neighbours between zeros": (
-        conv(Axis(2, up=2, offset=0, extent=-1)), total("x", conv(padded, seed=2)),
+        conv(Axis(2, up=2, offset=0, extent=-1)),
+        total("x", conv(padded, seed=2)),
     ),
 }
 
@@ -328,7 +332,8 @@ SEPARATE = {
     "numbers of outputs": (conv(Axis(3)), conv(Axis(3, extent=-2))),
     "extensions": (conv(padded), conv(replace(padded, edge="reflect"))),
     "constants in the padding": (
-        conv(padded), conv(padded, fill=Deferred.of(np.array([1.0, 1.0]))),
+        conv(padded),
+        conv(padded, fill=Deferred.of(np.array([1.0, 1.0]))),
     ),
     "numbers of channels": (conv(Axis()), conv(Axis(), channels=(4, 2))),
     "axis orders": (conv(Axis()), conv(Axis(), view=(1, 0, 2))),
@@ -379,9 +384,7 @@ def test_every_way_to_contract_groups(outer: int, inner: int) -> None:
     left, right = integers(1, 4, 4 // outer, 2), integers(2, 4, 4 // inner, 3)
     axes = [Axis(2)], [Axis(3)]
     short = compose(left, outer, axes[0], right, inner, axes[1])
-    dense = compose(
-        regroup(left, outer, 1), 1, axes[0], regroup(right, inner, 1), 1, axes[1]
-    )
+    dense = compose(regroup(left, outer, 1), 1, axes[0], regroup(right, inner, 1), 1, axes[1])
     assert np.array_equal(regroup(short, math.gcd(outer, inner), 1), dense)
 
 

@@ -20,9 +20,13 @@ offsets = st.integers(-4, 4)
 @st.composite
 def axes(draw: st.DrawFn, *, edge: Edge = "zero", up: int = 1) -> Axis:
     return Axis(
-        taps=draw(st.integers(1, 4)), dilation=draw(st.integers(1, 3)),
-        stride=draw(st.integers(1, 3)), up=up, offset=draw(offsets),
-        extent=draw(st.integers(-5, 4)), edge=edge,
+        taps=draw(st.integers(1, 4)),
+        dilation=draw(st.integers(1, 3)),
+        stride=draw(st.integers(1, 3)),
+        up=up,
+        offset=draw(offsets),
+        extent=draw(st.integers(-5, 4)),
+        edge=edge,
     )
 
 
@@ -32,7 +36,6 @@ def positions(axis: Axis, length: int) -> list[list[int]]:
         [axis.stride * p + axis.dilation * k + axis.offset for k in range(axis.taps)]
         for p in range(axis.length(length))
     ]
-
 
 
 # Conv with pads (b, e): offset −b and extent b + e − dilation·(k − 1).
@@ -83,7 +86,8 @@ def test_composition_reads_what_both_read(outer: Axis, inner: Axis) -> None:
     for taps, apart in zip(positions(both, source), positions(outer, middle), strict=True):
         wanted = {
             inner.stride * q + inner.dilation * k + inner.offset
-            for q in apart for k in range(inner.taps)
+            for q in apart
+            for k in range(inner.taps)
         }
         assert wanted <= set(taps)
 
@@ -180,8 +184,10 @@ def test_a_border_that_is_kept(inner: Axis, outer: Axis, length: int, edge: Edge
         # A reflection is defined as far as the source reaches.
         for q in (q for q in taps if -outputs < q < 0 or outputs <= q < 2 * outputs - 1):
             through = oracle.element(outer, q, outputs)
-            wanted = through if isinstance(through, str) else oracle.element(
-                inner, inner.stride * through + inner.offset, length
+            wanted = (
+                through
+                if isinstance(through, str)
+                else oracle.element(inner, inner.stride * through + inner.offset, length)
             )
             found = oracle.element(extended, inner.stride * q + inner.offset, length)
             assert found == wanted
@@ -208,7 +214,6 @@ def test_a_spread_source(taps: int, dilation: int, up: int, offset: int, extent:
         [0 if isinstance(e, str) else e + 1 for e in taps] for taps in oracle.reads(axis, length)
     ]
     wanted = [
-        [spread[q] if 0 <= q < len(spread) else 0 for q in taps]
-        for taps in positions(axis, length)
+        [spread[q] if 0 <= q < len(spread) else 0 for q in taps] for taps in positions(axis, length)
     ]
     assert found == wanted

@@ -22,17 +22,23 @@ FLOAT = TensorProto.FLOAT
 
 
 def model(
-    nodes: Sequence[NodeProto], weights: dict[str, Any], *, opset: int = 17,
-    shape: Sequence[int] = (1, 2, 5, 5), output: Sequence[int | None] = (None,) * 4,
+    nodes: Sequence[NodeProto],
+    weights: dict[str, Any],
+    *,
+    opset: int = 17,
+    shape: Sequence[int] = (1, 2, 5, 5),
+    output: Sequence[int | None] = (None,) * 4,
 ) -> ModelProto:
     tensors = [
-        numpy_helper.from_array(
-            w if w.dtype.kind == "i" else w.astype(np.float32), n
-        ) for n, w in ((n, np.asarray(w)) for n, w in weights.items())
+        numpy_helper.from_array(w if w.dtype.kind == "i" else w.astype(np.float32), n)
+        for n, w in ((n, np.asarray(w)) for n, w in weights.items())
     ]
     graph = helper.make_graph(
-        list(nodes), "g", [helper.make_tensor_value_info("x", FLOAT, shape)],
-        [helper.make_tensor_value_info("y", FLOAT, output)], tensors,
+        list(nodes),
+        "g",
+        [helper.make_tensor_value_info("x", FLOAT, shape)],
+        [helper.make_tensor_value_info("y", FLOAT, output)],
+        tensors,
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
@@ -176,9 +182,21 @@ def no_inputs(made: ModelProto) -> None:
 
 
 INVALID = [
-    newer_ir, newer_opset, undefined_name, written_twice, cycle, out_of_order, unknown_operator,
-    unknown_domain, no_opset, wrong_attribute_type, unknown_attribute, data_of_wrong_length,
-    negative_dim, huge_dims, no_inputs,
+    newer_ir,
+    newer_opset,
+    undefined_name,
+    written_twice,
+    cycle,
+    out_of_order,
+    unknown_operator,
+    unknown_domain,
+    no_opset,
+    wrong_attribute_type,
+    unknown_attribute,
+    data_of_wrong_length,
+    negative_dim,
+    huge_dims,
+    no_inputs,
 ]
 
 
@@ -311,7 +329,12 @@ NORMS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("what", NORMS)
 def test_a_normalization_that_makes_no_sense_is_left_alone(what: str) -> None:
     held = {
-        "w": W1, "g": np.ones(2), "b": np.ones(2), "m": np.zeros(2), "v": np.ones(2), **NORMS[what]
+        "w": W1,
+        "g": np.ones(2),
+        "b": np.ones(2),
+        "m": np.zeros(2),
+        "v": np.ones(2),
+        **NORMS[what],
     }
     norm = helper.make_node("BatchNormalization", ["t", "g", "b", "m", "v"], ["y"], name="bn")
     assert_left_alone(model([conv(["x", "w"]), norm], held))
@@ -335,9 +358,7 @@ MOVES: dict[str, ModelProto] = {
     "nothing left": moved("Slice", {"s": [3], "e": [2], "a": [2]}),
     "too few pads": moved("Pad", {"p": [0, 0, 1, 1]}),
     "an unknown mode": moved("Pad", {"p": [0, 0, 1, 1, 0, 0, 1, 1]}, mode="nearest"),
-    "more reflection than there is": moved(
-        "Pad", {"p": [0, 0, 9, 0, 0, 0, 9, 0]}, mode="reflect"
-    ),
+    "more reflection than there is": moved("Pad", {"p": [0, 0, 9, 0, 0, 0, 9, 0]}, mode="reflect"),
 }
 
 
@@ -348,11 +369,13 @@ def test_a_crop_or_padding_that_makes_no_sense(what: str) -> None:
 
 LINEAR: dict[str, list[NodeProto]] = {
     "features that differ": [
-        helper.make_node("Flatten", ["x"], ["t"]), helper.make_node("MatMul", ["t", "m"], ["u"]),
+        helper.make_node("Flatten", ["x"], ["t"]),
+        helper.make_node("MatMul", ["t", "m"], ["u"]),
         helper.make_node("MatMul", ["u", "n"], ["y"]),
     ],
     "a Gemm of features that differ": [
-        helper.make_node("Flatten", ["x"], ["t"]), helper.make_node("Gemm", ["t", "m"], ["u"]),
+        helper.make_node("Flatten", ["x"], ["t"]),
+        helper.make_node("Gemm", ["t", "m"], ["u"]),
         helper.make_node("Gemm", ["u", "n"], ["y"]),
     ],
 }

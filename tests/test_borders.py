@@ -99,9 +99,9 @@ def average_without_its_padding() -> Case:
     k = weight(2, 2, 1, 1)
     net = Net()
     made = net.conv(net.input((1, 2, 6, 6)), k, POINT)
-    net.output(net.unary(
-        "AveragePool", made, shape=(1, 2, 7, 7), kernel_shape=[2, 2], pads=[1, 1, 1, 1]
-    ))
+    net.output(
+        net.unary("AveragePool", made, shape=(1, 2, 7, 7), kernel_shape=[2, 2], pads=[1, 1, 1, 1])
+    )
     window = [Window(2, offset=-1, extent=1)] * 2
     naive = one_conv((1, 2, 6, 6), np.repeat(np.repeat(k / 4, 2, 2), 2, 3), window)
     return Case(net.model(), naive, "AveragePool", "average")
@@ -112,9 +112,16 @@ def average_with_a_partial_window() -> Case:
     k = weight(2, 2, 1, 1)
     net = Net()
     made = net.conv(net.input((1, 2, 5, 5)), k, POINT)
-    net.output(net.unary(
-        "AveragePool", made, shape=(1, 2, 3, 3), kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1
-    ))
+    net.output(
+        net.unary(
+            "AveragePool",
+            made,
+            shape=(1, 2, 3, 3),
+            kernel_shape=[2, 2],
+            strides=[2, 2],
+            ceil_mode=1,
+        )
+    )
     window = [Window(2, stride=2, extent=-1)] * 2
     naive = one_conv((1, 2, 5, 5), np.repeat(np.repeat(k / 4, 2, 2), 2, 3), window)
     return Case(net.model(), naive, "AveragePool", "ceil_mode")
@@ -156,8 +163,16 @@ def spread_out_bias() -> Case:
     def transposed(net: Net, x: Any, kernel: Array, **more: Any) -> Any:
         names = [x.name, net.constant(kernel), *(net.constant(v) for v in more.values())]
         shape = (1, kernel.shape[1], 9, 9)
-        return net.node("ConvTranspose", names, x, shape=shape, strides=[3, 3], pads=[0, 0, 2, 2],
-                        output_padding=[2, 2], bound=100.0)
+        return net.node(
+            "ConvTranspose",
+            names,
+            x,
+            shape=shape,
+            strides=[3, 3],
+            pads=[0, 0, 2, 2],
+            output_padding=[2, 2],
+            bound=100.0,
+        )
 
     net, other = Net(), Net()
     net.output(transposed(net, net.conv(net.input((1, 2, 3, 3)), a, POINT, bias=b), k))
@@ -324,9 +339,14 @@ def test_distant_branches_stay_apart() -> None:
 def test_a_branch_that_is_an_output_stays_and_the_others_merge() -> None:
     net = Net()
     x = net.input((1, 2, 6, 6))
-    ends = [net.conv(x, weight(2, 2, *k), w) for k, w in (
-        ((3, 3), SAME3), ((1, 3), [Window(), SAME3[0]]), ((3, 1), [SAME3[0], Window()]),
-    )]
+    ends = [
+        net.conv(x, weight(2, 2, *k), w)
+        for k, w in (
+            ((3, 3), SAME3),
+            ((1, 3), [Window(), SAME3[0]]),
+            ((3, 1), [SAME3[0], Window()]),
+        )
+    ]
     net.output(net.combine([net.combine(ends[:2]), ends[2]]), ends[1])
     result, _ = fused(net.model())
     assert operators(result)["Conv"] <= 2
@@ -452,8 +472,9 @@ def test_auto_pad_over_a_dynamic_size_with_a_stride() -> None:
     x = net.input((1, 1, 6, 6), [None, None, "h", "w"])
     k = weight(1, 1, 3, 3)
     names = [x.name, net.constant(k)]
-    conv = net.node("Conv", names, x, shape=(1, 1, 3, 3), bound=60.0,
-                    strides=[2, 2], auto_pad="SAME_UPPER")
+    conv = net.node(
+        "Conv", names, x, shape=(1, 1, 3, 3), bound=60.0, strides=[2, 2], auto_pad="SAME_UPPER"
+    )
     net.output(net.batch_norm(conv, np.ones(1), np.ones(1), np.zeros(1), np.ones(1)))
     model = net.model()
     result, report = optimize(model, Options(verify=False))

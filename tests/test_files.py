@@ -24,7 +24,8 @@ def acnet() -> ModelProto:
     """Two branches, and behind a Relu a convolution that nobody touches."""
     rng = np.random.default_rng(1)
     weights = {
-        "w3": rng.integers(-2, 3, (8, 8, 3, 3)), "w1": rng.integers(-2, 3, (8, 8, 1, 1)),
+        "w3": rng.integers(-2, 3, (8, 8, 3, 3)),
+        "w1": rng.integers(-2, 3, (8, 8, 1, 1)),
         "w5": rng.integers(-1, 2, (8, 8, 5, 5)),
     }
     nodes = [
@@ -34,9 +35,7 @@ def acnet() -> ModelProto:
         helper.make_node("Relu", ["sum"], ["r"]),
         helper.make_node("Conv", ["r", "w5"], ["y"], pads=[2] * 4),
     ]
-    info = [
-        helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 8, 5, 5]) for n in ("x", "y")
-    ]
+    info = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 8, 5, 5]) for n in ("x", "y")]
     tensors = [numpy_helper.from_array(w.astype(np.float32), n) for n, w in weights.items()]
     graph = helper.make_graph(nodes, "g", info[:1], info[1:], tensors)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -17,8 +17,19 @@ PACKAGE = Path(onnxac.__file__).parent
 # From the bottom up. The modules of a row don't import each other.
 ROWS: list[set[str]] = [
     {"errors", "report", "algebra", "cost", "model", "liveness"},
-    {"windows", "extents", "sheet", "names", "files", "inputs", "lookup", "config", "schema",
-     "numbers", "refusals"},
+    {
+        "windows",
+        "extents",
+        "sheet",
+        "names",
+        "files",
+        "inputs",
+        "lookup",
+        "config",
+        "schema",
+        "numbers",
+        "refusals",
+    },
     {"tensor_types", "proof", "bench"},
     {"constants"},
     {"facts"},
@@ -34,7 +45,11 @@ ROWS: list[set[str]] = [
     {"__main__"},
 ]
 ALGEBRA = [
-    {"deferred", "frame", "axis"}, {"kernel"}, {"affine"}, {"merging"}, {"substitution"},
+    {"deferred", "frame", "axis"},
+    {"kernel"},
+    {"affine"},
+    {"merging"},
+    {"substitution"},
     {"__init__"},
 ]
 

@@ -23,8 +23,19 @@ RECORDS: list[dict[str, Any]] = json.loads((MODELS / "INDEX.json").read_text("ut
 WEIGHTED = (("Conv", "MatMul", "Gemm"), ("BatchNormalization",), ("Add",), ("ConvTranspose",))
 # Nothing to gain: they must come out no larger and the same.
 PLAIN = (
-    "resnet", "densenet", "vovnet", "res2net", "peleenet", "convnext", "inception", "mbconv",
-    "transformer", "pw_conv_bias", "pw_pool_excluded", "hgv2_lab", "vanillanet_mid",
+    "resnet",
+    "densenet",
+    "vovnet",
+    "res2net",
+    "peleenet",
+    "convnext",
+    "inception",
+    "mbconv",
+    "transformer",
+    "pw_conv_bias",
+    "pw_pool_excluded",
+    "hgv2_lab",
+    "vanillanet_mid",
 )
 # Relative to the largest output. In float32 these networks lose more than a rounding or two.
 TOLERANCE = 1e-6

@@ -41,14 +41,24 @@ def info(name: str, shape: Sequence[int | str | None] | None = MAP, kind: int = 
 
 
 def model(
-    nodes: Sequence[NodeProto], *, outputs: Sequence[Any] = (), inputs: Sequence[Any] = (),
-    initializers: Sequence[TensorProto] = (), opset: int = 17, ir_version: int = 9, **more: Any,
+    nodes: Sequence[NodeProto],
+    *,
+    outputs: Sequence[Any] = (),
+    inputs: Sequence[Any] = (),
+    initializers: Sequence[TensorProto] = (),
+    opset: int = 17,
+    ir_version: int = 9,
+    **more: Any,
 ) -> ModelProto:
     graph = helper.make_graph(
-        [*pair(), *nodes], "g", [info("x"), *inputs], [info("merged"), *outputs],
+        [*pair(), *nodes],
+        "g",
+        [info("x"), *inputs],
+        [info("merged"), *outputs],
         [
             numpy_helper.from_array(weight(1, 2, 2, 3, 3), "w3"),
-            numpy_helper.from_array(weight(2, 2, 2, 1, 1), "w1"), *initializers,
+            numpy_helper.from_array(weight(2, 2, 2, 1, 1), "w1"),
+            *initializers,
         ],
     )
     opsets = [helper.make_opsetid("", opset)]
@@ -89,8 +99,14 @@ def test_every_field_of_the_model() -> None:
     before.opset_import.add(domain="org.example.unused", version=3)
     after = optimized(before)
     for field in (
-        "doc_string", "model_version", "domain", "producer_name", "producer_version",
-        "metadata_props", "opset_import", "ir_version",
+        "doc_string",
+        "model_version",
+        "domain",
+        "producer_name",
+        "producer_version",
+        "metadata_props",
+        "opset_import",
+        "ir_version",
     ):
         assert getattr(after, field) == getattr(before, field)
     assert after.graph.name == "g"
@@ -127,9 +143,13 @@ def test_value_info_of_what_went_is_gone() -> None:
 def test_training_info() -> None:
     before = model([])
     before.training_info.add().algorithm.CopyFrom(
-        helper.make_graph([], "train", [], [info("step")], [
-            numpy_helper.from_array(np.float32([1]).reshape(1, 1, 1, 1), "step")
-        ])
+        helper.make_graph(
+            [],
+            "train",
+            [],
+            [info("step")],
+            [numpy_helper.from_array(np.float32([1]).reshape(1, 1, 1, 1), "step")],
+        )
     )
     after, _ = optimize(before, Options(verify=False))
     assert after.training_info == before.training_info
@@ -155,20 +175,24 @@ def test_functions_and_overloads() -> None:
 def test_odd_attributes() -> None:
     """Empty lists, and strings that are no text."""
     node = helper.make_node("Odd", ["merged"], ["y"], domain="org.example", name="odd")
-    node.attribute.extend([
-        helper.make_attribute("blob", b"\xff\xfe\x00"),
-        helper.make_attribute("blobs", [b"\xff", b"text"]),
-        helper.make_attribute("none", [], attr_type=onnx.AttributeProto.INTS),
-        helper.make_attribute("no_words", [], attr_type=onnx.AttributeProto.STRINGS),
-        helper.make_attribute("tensors", [numpy_helper.from_array(weight(1, 2), "t")]),
-        helper.make_attribute("kind", helper.make_tensor_type_proto(FLOAT, [1])),
-        helper.make_attribute(
-            "sparse", helper.make_sparse_tensor(
-                numpy_helper.from_array(weight(1, 1), "v"),
-                numpy_helper.from_array(np.int64([0]), "i"), [3],
+    node.attribute.extend(
+        [
+            helper.make_attribute("blob", b"\xff\xfe\x00"),
+            helper.make_attribute("blobs", [b"\xff", b"text"]),
+            helper.make_attribute("none", [], attr_type=onnx.AttributeProto.INTS),
+            helper.make_attribute("no_words", [], attr_type=onnx.AttributeProto.STRINGS),
+            helper.make_attribute("tensors", [numpy_helper.from_array(weight(1, 2), "t")]),
+            helper.make_attribute("kind", helper.make_tensor_type_proto(FLOAT, [1])),
+            helper.make_attribute(
+                "sparse",
+                helper.make_sparse_tensor(
+                    numpy_helper.from_array(weight(1, 1), "v"),
+                    numpy_helper.from_array(np.int64([0]), "i"),
+                    [3],
+                ),
             ),
-        ),
-    ])
+        ]
+    )
     before = model([node], outputs=[info("y")])
     before.opset_import.append(helper.make_opsetid("org.example", 1))
     optimized(before)
@@ -207,17 +231,28 @@ def test_names_that_a_new_node_might_want() -> None:
 
 
 TYPES = [
-    TensorProto.BFLOAT16, TensorProto.FLOAT16, TensorProto.FLOAT8E4M3FN,
-    TensorProto.FLOAT8E4M3FNUZ, TensorProto.FLOAT8E5M2, TensorProto.INT4, TensorProto.UINT4,
-    TensorProto.INT8, TensorProto.BOOL, TensorProto.COMPLEX64,
+    TensorProto.BFLOAT16,
+    TensorProto.FLOAT16,
+    TensorProto.FLOAT8E4M3FN,
+    TensorProto.FLOAT8E4M3FNUZ,
+    TensorProto.FLOAT8E5M2,
+    TensorProto.INT4,
+    TensorProto.UINT4,
+    TensorProto.INT8,
+    TensorProto.BOOL,
+    TensorProto.COMPLEX64,
 ]
 
 
 @pytest.mark.parametrize("kind", TYPES, ids=TensorProto.DataType.Name)
 def test_initializers_of_any_type(kind: int) -> None:
-    width = 8 if kind == TensorProto.COMPLEX64 else 2 if kind in (
-        TensorProto.BFLOAT16, TensorProto.FLOAT16
-    ) else 1
+    width = (
+        8
+        if kind == TensorProto.COMPLEX64
+        else 2
+        if kind in (TensorProto.BFLOAT16, TensorProto.FLOAT16)
+        else 1
+    )
     count = 2 if kind in (TensorProto.INT4, TensorProto.UINT4) else 1
     tensor = TensorProto(name="odd", data_type=kind, dims=[count], raw_data=b"\x01" * width)
     node = helper.make_node("Identity", ["odd"], ["y"], name="i")
@@ -246,7 +281,8 @@ def test_weights_that_something_else_reads_stay() -> None:
 
 def test_sparse_initializers() -> None:
     sparse = helper.make_sparse_tensor(
-        numpy_helper.from_array(weight(1, 2), "s"), numpy_helper.from_array(np.int64([0, 3]), ""),
+        numpy_helper.from_array(weight(1, 2), "s"),
+        numpy_helper.from_array(np.int64([0, 3]), ""),
         [4],
     )
     node = helper.make_node("Identity", ["s"], ["y"], name="i")
@@ -278,7 +314,8 @@ def test_sequences_and_optionals() -> None:
         helper.make_node("OptionalHasElement", ["o"], ["has"], name="h"),
     ]
     before = model(
-        nodes, inputs=[helper.make_value_info("o", optional)],
+        nodes,
+        inputs=[helper.make_value_info("o", optional)],
         outputs=[helper.make_value_info("s", sequence), info("has", [], TensorProto.BOOL)],
     )
     optimized(before)
@@ -306,7 +343,10 @@ def branch(node: NodeProto, *initializers: TensorProto) -> GraphProto:
 def conditional(reads: str) -> NodeProto:
     """An If whose branches read an outer tensor."""
     return helper.make_node(
-        "If", ["flag"], ["y"], name="if",
+        "If",
+        ["flag"],
+        ["y"],
+        name="if",
         then_branch=branch(helper.make_node("Relu", [reads], ["yes"])),
         else_branch=branch(helper.make_node("Neg", [reads], ["no"])),
     )
@@ -342,7 +382,10 @@ def test_a_branch_that_a_subgraph_reads_stays() -> None:
 
 def test_a_subgraph_with_a_weight_of_its_own() -> None:
     node = helper.make_node(
-        "If", ["flag"], ["y"], name="if",
+        "If",
+        ["flag"],
+        ["y"],
+        name="if",
         then_branch=branch(
             helper.make_node("Conv", ["merged", "own"], ["yes"]),
             numpy_helper.from_array(weight(4, 2, 2, 1, 1), "own"),
@@ -372,16 +415,20 @@ def test_loops() -> None:
 
 def test_scans() -> None:
     body = helper.make_graph(
-        [helper.make_node("Add", ["row", "state"], ["sum"]),
-         helper.make_node("Identity", ["sum"], ["out"])],
-        "body", [info("state", [5, 5]), info("row", [5, 5])],
+        [
+            helper.make_node("Add", ["row", "state"], ["sum"]),
+            helper.make_node("Identity", ["sum"], ["out"]),
+        ],
+        "body",
+        [info("state", [5, 5]), info("row", [5, 5])],
         [info("sum", [5, 5]), info("out", [5, 5])],
     )
     start = numpy_helper.from_array(np.zeros((5, 5), np.float32), "start")
     nodes = [
         helper.make_node("Squeeze", ["merged", "first"], ["rows"], name="squeeze"),
-        helper.make_node("Scan", ["start", "rows"], ["last", "y"], name="scan", body=body,
-                         num_scan_inputs=1),
+        helper.make_node(
+            "Scan", ["start", "rows"], ["last", "y"], name="scan", body=body, num_scan_inputs=1
+        ),
     ]
     first = numpy_helper.from_array(np.int64([0]), "first")
     before = model(nodes, outputs=[info("y", [2, 5, 5])], initializers=[start, first])

@@ -42,7 +42,8 @@ def acnet(geometry: tuple[Window, Window]) -> ModelProto:
     for windows in ((rows, columns), (rows, thin[1]), (thin[0], columns)):
         cuts = {
             a: (max(-w.begin, 0), max(-w.end, 0), 1)
-            for a, w in enumerate(windows, start=2) if min(w.begin, w.end) < 0
+            for a, w in enumerate(windows, start=2)
+            if min(w.begin, w.end) < 0
         }
         y = net.crop(x, cuts) if cuts else x
         rest = [
@@ -214,7 +215,11 @@ def test_sabotage_is_seen(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     target, replacement, strategy = SABOTAGE[what]
     monkeypatch.setattr(target, replacement)
     quick = settings(
-        max_examples=1500, derandomize=True, database=None, deadline=None, phases=[Phase.generate],
+        max_examples=1500,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
     try:

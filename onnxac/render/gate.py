@@ -43,9 +43,10 @@ def to_text(findings: Sequence[Finding]) -> str:
     kinds = Counter(p.kind for f in findings for p in f.problems)
     if len(findings) > 1:
         clean = sum(not f.problems for f in findings)
-        lines.append(f"{len(findings):,} models: {clean:,} clean" + "".join(
-            f", {number:,} {kind}" for kind, number in kinds.items()
-        ))
+        lines.append(
+            f"{len(findings):,} models: {clean:,} clean"
+            + "".join(f", {number:,} {kind}" for kind, number in kinds.items())
+        )
     lines += [HINTS[kind] for kind in (UNFUSED,) if kind in kinds]
     return "\n".join(lines) + "\n"
 
@@ -95,21 +96,24 @@ def _relative(path: str) -> str:
 
 def to_gitlab(findings: Sequence[Finding]) -> str:
     """A code quality report."""
-    return json.dumps(
-        [
-            {
-                "description": f"{_TITLES[problem.kind]}: {problem.message}",
-                "check_name": f"onnxac/{problem.kind}",
-                "fingerprint": _fingerprint(_relative(finding.path), problem.kind, number),
-                "severity": _SEVERITIES[problem.kind],
-                "location": {"path": _relative(finding.path), "lines": {"begin": 1}},
-            }
-            for finding in findings
-            for number, problem in enumerate(finding.problems)
-        ],
-        indent=2,
-        ensure_ascii=False,
-    ) + "\n"
+    return (
+        json.dumps(
+            [
+                {
+                    "description": f"{_TITLES[problem.kind]}: {problem.message}",
+                    "check_name": f"onnxac/{problem.kind}",
+                    "fingerprint": _fingerprint(_relative(finding.path), problem.kind, number),
+                    "severity": _SEVERITIES[problem.kind],
+                    "location": {"path": _relative(finding.path), "lines": {"begin": 1}},
+                }
+                for finding in findings
+                for number, problem in enumerate(finding.problems)
+            ],
+            indent=2,
+            ensure_ascii=False,
+        )
+        + "\n"
+    )
 
 
 def _fingerprint(*parts: object) -> str:
@@ -163,4 +167,3 @@ FORMATS: Mapping[str, Callable[[Sequence[Finding]], str]] = {
     "gitlab": to_gitlab,
     "junit": to_junit,
 }
-
