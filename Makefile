@@ -3,8 +3,8 @@
 #
 #     make demo      a real ACNet collapses to one Conv, proven and drawn, in build/demo
 #     make test      the tests; PYTEST="-k cli" passes options on
-#     make lint      ruff
-#     make type      mypy, strict
+#     make lint      ruff, and its format
+#     make type      mypy, strict, the tests included
 #     make bench     time and memory of onnxac itself
 #     make package   wheel and sdist, checked, installed and run in a fresh environment
 #     make schema    write onnxac/report.schema.json anew from the dataclasses
@@ -80,8 +80,11 @@ lint: $(VENV)/group-lint
 	$(BIN)/ruff format --check .
 
 .PHONY: type
-type: $(VENV)/group-lint
+type: $(VENV)/group-lint $(VENV)/group-test $(VENV)/group-browser
 	$(BIN)/mypy
+	MYPYPATH=tests $(BIN)/mypy tests/*.py
+	MYPYPATH=tests:tests/diff $(BIN)/mypy tests/diff
+	MYPYPATH=tests:tests/integration $(BIN)/mypy tests/integration
 
 .PHONY: bench
 bench: $(VENV)/made

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 
-_SHARED = {
+_SHARED: dict[str, Any] = {
     "deadline": timedelta(seconds=20),
     "print_blob": True,
     "suppress_health_check": [

@@ -38,7 +38,8 @@ def model(nodes: Sequence[onnx.NodeProto], constants: Arrays) -> bytes:
         [numpy_helper.from_array(v, k) for k, v in constants.items()],
     )
     opset = [helper.make_opsetid("", 17)]
-    return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+    made: bytes = helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+    return made
 
 
 def microseconds(data: bytes, shape: Sequence[int]) -> float:
@@ -55,7 +56,9 @@ def microseconds(data: bytes, shape: Sequence[int]) -> float:
     return median(times) * 1e6
 
 
-def conv(out: int, width: int, taps: int, group: int, name: str = "y") -> tuple[list, Arrays]:
+def conv(
+    out: int, width: int, taps: int, group: int, name: str = "y"
+) -> tuple[list[onnx.NodeProto], Arrays]:
     pads = [taps // 2] * 4
     node = helper.make_node("Conv", ["x", f"w{name}", f"b{name}"], [name], pads=pads, group=group)
     return [node], {f"w{name}": weights(out, width // group, taps, taps), f"b{name}": weights(out)}

@@ -62,7 +62,7 @@ def convolve(conv: AffineConv, x: Array) -> Array:
 def _value(x: Array, channel: int, where: Sequence[int | str], fill: Array) -> float:
     if "beyond" in where:
         return float(fill[channel])
-    return 0.0 if "between" in where else float(x[(channel, *where)])
+    return 0.0 if "between" in where else float(x[(channel, *map(int, where))])
 
 
 def evaluate(definition: AffineSum, sources: Mapping[str, Array]) -> Array:

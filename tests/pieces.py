@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from drawing import Draws
@@ -229,6 +230,7 @@ def spread(n: Net, d: Draws, x: Tensor, out: int, group: int, up: int, extent: i
         names.append(n.constant(bias))
     sizes = [up * (s - 1) + extent + 1 for s in x.shape[2:]]
     by_output = np.moveaxis(weight.reshape(group, -1, out // group, *taps), 1, 2)
+    further: dict[str, Any] = {"output_padding": extras} if any(extras) else {}
     return n.node(
         "ConvTranspose",
         names,
@@ -239,7 +241,7 @@ def spread(n: Net, d: Draws, x: Tensor, out: int, group: int, up: int, extent: i
         strides=[up] * x.rank,
         dilations=[w.dilation for w in windows],
         pads=pads(windows),
-        **({"output_padding": extras} if any(extras) else {}),
+        **further,
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -401,15 +401,23 @@ def test_the_response_to_a_constant(shaped: AffineConv, seed: int) -> None:
 
 
 def test_a_deferred_value_is_computed_once_and_late() -> None:
-    asked = []
-    value = Deferred(lambda: asked.append(1) or len(asked))
+    asked: list[int] = []
+
+    def ask() -> int:
+        asked.append(1)
+        return len(asked)
+
+    value = Deferred(ask)
     assert not asked
     assert (value(), value()) == (1, 1)
+
+
+def _next(value: Deferred[int]) -> int:
+    return value() + 1
 
 
 def test_a_long_chain_does_not_overflow_the_stack() -> None:
     value = Deferred.of(0)
     for _ in range(5000):
-        add: Callable[[], int] = lambda v=value: v() + 1  # noqa: E731
-        value = Deferred(add, value)
+        value = Deferred(partial(_next, value), value)
     assert value() == 5000

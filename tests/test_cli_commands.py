@@ -118,7 +118,12 @@ def test_diff_never_overwrites_a_model(tmp_path: Path, capsys: Capture) -> None:
 
 def test_diff_opens_the_page(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     opened: list[str] = []
-    monkeypatch.setattr("webbrowser.open", lambda url: bool(opened.append(url)))
+
+    def no_browser(url: str) -> bool:
+        opened.append(url)
+        return False
+
+    monkeypatch.setattr("webbrowser.open", no_browser)
     assert run(["diff", str(ACNET), str(ACNET_FUSED), "-o", "d.html", "--open"]) == 0
     assert opened == [Path("d.html").resolve().as_uri()]
     assert "No browser was found" in capsys.readouterr().err

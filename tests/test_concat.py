@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnxac.pipeline import Options, optimize
 from onnxac.report import Report
@@ -24,7 +26,7 @@ def branches(
         pads = [taps // 2] * 4
         nodes.append(helper.make_node("Conv", ["x", f"w{i}"], [f"c{i}"], f"conv{i}", pads=pads))
         if tail:
-            pool = {"kernel_shape": [2, 2], "strides": [2, 2]}
+            pool: dict[str, Any] = {"kernel_shape": [2, 2], "strides": [2, 2]}
             nodes.append(helper.make_node("Relu", [f"c{i}"], [f"r{i}"], f"relu{i}"))
             nodes.append(helper.make_node("MaxPool", [f"r{i}"], [f"p{i}"], f"pool{i}", **pool))
         ends.append(f"p{i}" if tail else f"c{i}")
@@ -73,12 +75,12 @@ def test_a_body_is_not_looked_into() -> None:
     """What is inside of an If stays, and the report says so."""
     weight = numpy_helper.from_array(np.ones((2, 2, 1, 1), np.float32), "w")
 
-    def body(name: str) -> object:
+    def body(name: str) -> GraphProto:
         conv = helper.make_node("Conv", ["x", "w"], [name])
         value = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
         return helper.make_graph([conv], name, [], [value])
 
-    either = {"then_branch": body("a"), "else_branch": body("b")}
+    either: dict[str, Any] = {"then_branch": body("a"), "else_branch": body("b")}
     graph = helper.make_graph(
         [helper.make_node("If", ["c"], ["y"], "either", **either)],
         "nested",

@@ -148,7 +148,7 @@ def test_training_info() -> None:
             "train",
             [],
             [info("step")],
-            [numpy_helper.from_array(np.float32([1]).reshape(1, 1, 1, 1), "step")],
+            [numpy_helper.from_array(np.ones((1, 1, 1, 1), np.float32), "step")],
         )
     )
     after, _ = optimize(before, Options(verify=False))
@@ -187,7 +187,7 @@ def test_odd_attributes() -> None:
                 "sparse",
                 helper.make_sparse_tensor(
                     numpy_helper.from_array(weight(1, 1), "v"),
-                    numpy_helper.from_array(np.int64([0]), "i"),
+                    numpy_helper.from_array(np.array([0], np.int64), "i"),
                     [3],
                 ),
             ),
@@ -282,7 +282,7 @@ def test_weights_that_something_else_reads_stay() -> None:
 def test_sparse_initializers() -> None:
     sparse = helper.make_sparse_tensor(
         numpy_helper.from_array(weight(1, 2), "s"),
-        numpy_helper.from_array(np.int64([0, 3]), ""),
+        numpy_helper.from_array(np.array([0, 3], np.int64), ""),
         [4],
     )
     node = helper.make_node("Identity", ["s"], ["y"], name="i")
@@ -408,7 +408,7 @@ def test_loops() -> None:
         [info("going", [], TensorProto.BOOL), info("next", ANY)],
     )
     node = helper.make_node("Loop", ["times", "", "x"], ["y"], name="loop", body=body)
-    times = numpy_helper.from_array(np.int64(3), "times")
+    times = numpy_helper.from_array(np.array(3, np.int64), "times")
     before = model([node], outputs=[info("y", ANY)], initializers=[times])
     same_results(before, optimized(before))
 
@@ -430,7 +430,7 @@ def test_scans() -> None:
             "Scan", ["start", "rows"], ["last", "y"], name="scan", body=body, num_scan_inputs=1
         ),
     ]
-    first = numpy_helper.from_array(np.int64([0]), "first")
+    first = numpy_helper.from_array(np.array([0], np.int64), "first")
     before = model(nodes, outputs=[info("y", [2, 5, 5])], initializers=[start, first])
     same_results(before, optimized(before))
 
@@ -462,7 +462,8 @@ def test_external_data_away_from_the_working_directory(
     same_results(before, after)
     held = {t.name: t for t in after.graph.initializer}
     stored = {t.name: t for t in before.graph.initializer}
-    assert np.array_equal(*(numpy_helper.to_array(h["large"]) for h in (held, stored)))
+    have, want = (numpy_helper.to_array(h["large"]) for h in (held, stored))
+    assert np.array_equal(have, want)
 
 
 def test_external_data_is_copied_not_moved(tmp_path: Path) -> None:

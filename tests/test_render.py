@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -240,7 +241,8 @@ def test_each_rule_has_an_advice() -> None:
 
 @pytest.fixture(scope="module")
 def real() -> Report:
-    return optimize(NETWORK, Options(latency=True, command="onnxac"))[1]
+    found: Report = optimize(NETWORK, Options(latency=True, command="onnxac"))[1]
+    return found
 
 
 def test_the_schema_is_that_of_the_dataclasses() -> None:
@@ -261,7 +263,13 @@ def test_real_reports_fit_their_schema(real: Report, tmp_path: Path) -> None:
 
 def test_the_schema_rejects_other_things(real: Report) -> None:
     validator = jsonschema.Draft202012Validator(schema.report_schema())
-    for change in ({"schema": 2}, {"extra": 1}, {"folded": "3"}, {"fusions": [{}]}):
+    changes: list[dict[str, Any]] = [
+        {"schema": 2},
+        {"extra": 1},
+        {"folded": "3"},
+        {"fusions": [{}]},
+    ]
+    for change in changes:
         assert not validator.is_valid(real.to_dict() | change)
 
 

@@ -148,8 +148,9 @@ def spread_out() -> st.SearchStrategy[Drawn]:
     x = net.conv(x, integers(rng, (2, 2, 1, 1), 2), [Window()] * 2, bias=np.array([1.0, 2.0]))
     kernel = net.constant(integers(rng, (2, 2, 2, 2), 2))
     # It reads no padding: the border rule has nothing to say.
-    options = {"strides": [3, 3], "pads": [1, 1, 1, 1], "shape": (1, 2, 6, 6)}
-    y = net.node("ConvTranspose", [x.name, kernel], x, **options)
+    y = net.node(
+        "ConvTranspose", [x.name, kernel], x, shape=(1, 2, 6, 6), strides=[3, 3], pads=[1] * 4
+    )
     return drawn(net, y)
 
 

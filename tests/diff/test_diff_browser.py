@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from diff_models import acnet, reported
@@ -12,6 +13,8 @@ from onnx import helper
 from test_diff_page import HOSTILE
 
 from onnxac.diff import netron, render_html
+
+Open = Callable[..., Any]
 
 RED, GREEN, GREY = "rgb(197, 53, 43)", "rgb(28, 127, 71)", "rgb(106, 111, 119)"
 
@@ -31,7 +34,7 @@ CENTRE = """(({x, y, width, height}) => {
 
 
 def test_both_panes_draw_in_the_right_colours_and_nothing_is_requested(
-    open_page: Callable,
+    open_page: Open,
 ) -> None:
     page = open_page(render_html(*reported(2))).ready()
     block = [("Conv", RED)] * 3 + [("Add", RED)] * 2 + [("Relu", GREY)]
@@ -45,7 +48,7 @@ def test_both_panes_draw_in_the_right_colours_and_nothing_is_requested(
     assert not page.inside("before", "doc.body.classList.contains('notification')")
 
 
-def test_the_first_fusion_is_marked_from_the_start(open_page: Callable) -> None:
+def test_the_first_fusion_is_marked_from_the_start(open_page: Open) -> None:
     page = open_page(render_html(*reported(2))).ready()
     assert sum(marked for *_, marked in page.inside("before", NODES)) == 5
     assert sum(marked for *_, marked in page.inside("after", NODES)) == 1
@@ -53,7 +56,7 @@ def test_the_first_fusion_is_marked_from_the_start(open_page: Callable) -> None:
     assert page.page.evaluate("[scrollY, document.activeElement.tagName]") == [0, "BODY"]
 
 
-def test_a_click_on_a_node_selects_its_counterpart(open_page: Callable) -> None:
+def test_a_click_on_a_node_selects_its_counterpart(open_page: Open) -> None:
     page = open_page(render_html(*reported(2))).ready()
     page.page.locator(".bench").evaluate("e => e.scrollIntoView()")
     index = next(k for k, n in enumerate(page.inside("before", NODES)) if n[0] == "Relu")
@@ -71,7 +74,7 @@ def test_a_click_on_a_node_selects_its_counterpart(open_page: Callable) -> None:
     assert page.messages == []
 
 
-def test_a_click_on_a_merged_node_marks_what_it_was(open_page: Callable) -> None:
+def test_a_click_on_a_merged_node_marks_what_it_was(open_page: Open) -> None:
     page = open_page(render_html(*reported(2))).ready()
     page.page.locator("#c1 .show").click()
     index = next(k for k, n in enumerate(page.inside("after", NODES)) if n[0] == "Conv" and n[2])
@@ -82,7 +85,7 @@ def test_a_click_on_a_merged_node_marks_what_it_was(open_page: Callable) -> None
     assert page.page.locator("#c1.on").count() == 1
 
 
-def test_scroll_and_zoom_are_linked(open_page: Callable) -> None:
+def test_scroll_and_zoom_are_linked(open_page: Open) -> None:
     page = open_page(render_html(*reported(12))).ready()
     page.page.locator(".bench").evaluate("e => e.scrollIntoView()")
     place = page.page.locator("#pane-before").bounding_box()
@@ -110,7 +113,7 @@ def test_scroll_and_zoom_are_linked(open_page: Callable) -> None:
     assert page.inside("after", top) == start
 
 
-def test_colours_survive_a_change_of_netrons_options(open_page: Callable) -> None:
+def test_colours_survive_a_change_of_netrons_options(open_page: Open) -> None:
     page = open_page(render_html(*reported(2))).ready()
     page.inside("before", "win.__view__.toggle('names')")
     page.page.wait_for_timeout(700)
@@ -120,7 +123,7 @@ def test_colours_survive_a_change_of_netrons_options(open_page: Callable) -> Non
     assert page.messages == []
 
 
-def test_subgraphs_and_unwritten_outputs_do_no_harm(open_page: Callable) -> None:
+def test_subgraphs_and_unwritten_outputs_do_no_harm(open_page: Open) -> None:
     inner = helper.make_graph(
         [helper.make_node("Relu", ["t0"], ["z"])],
         "inner",
@@ -138,7 +141,7 @@ def test_subgraphs_and_unwritten_outputs_do_no_harm(open_page: Callable) -> None
     assert page.messages == []
 
 
-def test_search_and_keys(open_page: Callable) -> None:
+def test_search_and_keys(open_page: Open) -> None:
     page = open_page(render_html(*reported(4))).ready().page
     page.keyboard.press("/")
     page.keyboard.type("b2/merged")
@@ -155,7 +158,7 @@ def test_search_and_keys(open_page: Callable) -> None:
     assert page.evaluate("document.activeElement.id") == "c1"
 
 
-def test_the_colour_scheme_reaches_the_panes(open_page: Callable) -> None:
+def test_the_colour_scheme_reaches_the_panes(open_page: Open) -> None:
     page = open_page(render_html(*reported(1)), color_scheme="light").ready()
     background = "win.getComputedStyle(doc.body).backgroundColor"
     light = page.inside("before", background)
@@ -170,7 +173,7 @@ def test_the_colour_scheme_reaches_the_panes(open_page: Callable) -> None:
 
 
 @pytest.mark.parametrize("evil", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_names_do_no_harm(evil: str, open_page: Callable) -> None:
+def test_hostile_names_do_no_harm(evil: str, open_page: Open) -> None:
     # A tensor's or node's name may hold anything but a NUL, which ONNX's text can't either.
     name = evil.replace("\x00", "")
     page = open_page(render_html(*reported(1, lambda n: f"{name}{n}"))).ready()
@@ -181,7 +184,7 @@ def test_hostile_names_do_no_harm(evil: str, open_page: Callable) -> None:
     assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_without_scripts_everything_is_readable(open_page: Callable) -> None:
+def test_without_scripts_everything_is_readable(open_page: Open) -> None:
     page = open_page(render_html(*reported(2)), java_script_enabled=False).page
     assert page.locator("h1").is_visible()
     assert page.locator("#c1 .drawing").is_visible()
@@ -189,7 +192,7 @@ def test_without_scripts_everything_is_readable(open_page: Callable) -> None:
     assert page.locator(".show").first.is_hidden()
 
 
-def test_in_a_sandboxed_viewer_the_static_part_stays(open_page: Callable) -> None:
+def test_in_a_sandboxed_viewer_the_static_part_stays(open_page: Open) -> None:
     inner = render_html(*reported(1)).replace("&", "&amp;").replace('"', "&quot;")
     frame = f'<iframe sandbox="allow-scripts" srcdoc="{inner}" width="1200" height="800"></iframe>'
     page = open_page(f"<!doctype html><body>{frame}").page
@@ -202,7 +205,7 @@ def test_in_a_sandboxed_viewer_the_static_part_stays(open_page: Callable) -> Non
 
 @pytest.mark.parametrize("part", ["_table", "_updateZoom", "active(?=Target|Graph)"])
 def test_a_netron_that_changed_inside_is_left_out_with_a_notice(
-    part: str, open_page: Callable, monkeypatch: pytest.MonkeyPatch
+    part: str, open_page: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = netron._read
     monkeypatch.setattr(netron, "_read", lambda f, n: re.sub(part, "unknown", read(f, n)))
@@ -215,7 +218,7 @@ def test_a_netron_that_changed_inside_is_left_out_with_a_notice(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [375, 1000, 1440])
-def test_it_fits_and_contrasts(width: int, scheme: str, open_page: Callable) -> None:
+def test_it_fits_and_contrasts(width: int, scheme: str, open_page: Open) -> None:
     options = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
     page = open_page(render_html(*reported(2)), **options).ready().page
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -248,7 +251,7 @@ CONTRAST = """() => {
 }"""
 
 
-def test_every_control_has_a_name(open_page: Callable) -> None:
+def test_every_control_has_a_name(open_page: Open) -> None:
     page = open_page(render_html(*reported(2))).ready().page
     nameless = page.evaluate(
         """() => [...document.querySelectorAll("button, input, select, iframe, svg[role=img]")]
@@ -259,7 +262,7 @@ def test_every_control_has_a_name(open_page: Callable) -> None:
     assert nameless == []
 
 
-def test_a_network_of_250_nodes_is_small_and_quick(open_page: Callable) -> None:
+def test_a_network_of_250_nodes_is_small_and_quick(open_page: Open) -> None:
     html = render_html(*reported(42))
     assert len(html.encode()) < 500_000
     start = time.perf_counter()
@@ -271,7 +274,7 @@ def test_a_network_of_250_nodes_is_small_and_quick(open_page: Callable) -> None:
     assert len(page.inside("before", NODES)) == 252
 
 
-def test_a_huge_graph_is_drawn_when_asked_for(open_page: Callable) -> None:
+def test_a_huge_graph_is_drawn_when_asked_for(open_page: Open) -> None:
     html = render_html(*reported(1)).replace('data-nodes="8"', 'data-nodes="16000"')
     page = open_page(html)
     page.page.get_by_role("button", name="Draw both graphs (16,000 nodes").click()
@@ -279,7 +282,7 @@ def test_a_huge_graph_is_drawn_when_asked_for(open_page: Callable) -> None:
     assert len(page.inside("before", NODES)) == 6
 
 
-def test_two_models_without_a_report(open_page: Callable) -> None:
+def test_two_models_without_a_report(open_page: Open) -> None:
     before, after = acnet(3, after_name=lambda n: f"v/{n}", after_tensor=lambda t: f"u{t}")
     page = open_page(render_html(before, after)).ready()
     assert sorted({(op, c) for op, c, _ in page.inside("after", NODES)}) == [

@@ -125,8 +125,9 @@ def test_the_terminal_obeys_no_name() -> None:
 
 def test_the_terminal_without_a_report() -> None:
     before, after = acnet()
-    infos = {"before_info": info(before, "a.onnx"), "after_info": info(after, "b.onnx")}
-    text = render_text(before, after, **infos)
+    text = render_text(
+        before, after, before_info=info(before, "a.onnx"), after_info=info(after, "b.onnx")
+    )
     assert "Nodes were matched by names." in text
     assert "b0/merged: 3 Conv, 2 Add → 1 Conv" in text
     assert "a.onnx" in text
