@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 from onnxac.algebra import Axis
 from onnxac.algebra.affine import Mark
 from onnxac.arrange import Piece
+from onnxac.model import Model
 from onnxac.report import Branch, FusedOperator, Fusion, NodeRef, Refusal
 from onnxac.rewrite import Applied, AppliedChange
 from onnxac.search import Blocked
@@ -26,8 +27,11 @@ _SUMMED = (*_WEIGHTED, "MatMul", "Gemm", "Add", "Sub", "Sum", "Mul", "Div", "Pad
 class Roll:
     """The nodes of a graph before it is rewritten: afterwards some have lost their outputs."""
 
-    def __init__(self, nodes: Sequence[gs.Node]) -> None:
+    def __init__(self, model: Model) -> None:
+        nodes = model.graph.nodes
         self.nodes = tuple(nodes)
+        # Nodes that only came with another order of operators: nobody knows them.
+        self.unknown = frozenset(i for i, n in enumerate(nodes) if model.origin(n) is None)
         self.refs = tuple(_ref(n) for n in nodes)
         self.makers = {t.name: i for i, n in enumerate(nodes) for t in n.outputs if t.name}
         self.readers: dict[str, list[str]] = defaultdict(list)
@@ -42,13 +46,22 @@ def fusions(roll: Roll, applied: Applied) -> tuple[Fusion, ...]:
     return tuple(_fusion(roll, change, gone) for change in applied.changes)
 
 
+def folded(roll: Roll, applied: Applied, told: Sequence[Fusion]) -> int:
+    """Nodes that went without being part of a fusion: they computed constants."""
+    unknown = {id(roll.nodes[i]) for i in roll.unknown}
+    gone = sum(id(n) not in unknown for n in applied.removed)
+    return gone - sum(len(f.removed) for f in told)
+
+
 def _fusion(roll: Roll, applied: AppliedChange, gone: set[int]) -> Fusion:
     change = applied.change
-    steps = sorted({s for r in change.redefinitions for s in r.definition.steps})
+    steps = sorted({s for r in change.redefinitions for s in r.definition.steps} - roll.unknown)
     known = not math.isinf(change.before.macs + change.after.macs)
     return Fusion(
         output=change.redefinitions[-1].tensor,
-        removed=tuple(roll.refs[s] for s in steps if id(roll.nodes[s]) in gone),
+        removed=tuple(
+            roll.refs[s] for s in steps if id(roll.nodes[s]) in gone and s not in roll.unknown
+        ),
         added=tuple(_ref(n) for n in applied.added),
         operators=tuple(_operator(roll, node, piece) for node, piece in applied.operators),
         macs_before=round(change.before.macs) if known else None,
@@ -81,7 +94,7 @@ def _operator(roll: Roll, node: gs.Node, piece: Piece) -> FusedOperator:
 def _branch(roll: Roll, mark: Mark, axes: tuple[Axis, ...]) -> Branch:
     own = mark.axes if len(mark.axes) == len(axes) else (Axis(),) * len(axes)
     return Branch(
-        nodes=tuple(roll.refs[s] for s in mark.steps),
+        nodes=tuple(roll.refs[s] for s in mark.steps if s not in roll.unknown),
         taps=tuple(a.taps for a in own),
         dilation=tuple(max(a.dilation // f.dilation, 1) for a, f in zip(own, axes, strict=True)),
         origin=tuple((a.offset - f.offset) // f.dilation for a, f in zip(own, axes, strict=True)),
@@ -98,7 +111,7 @@ def refusals(roll: Roll, linear: Iterable[str], blocked: Sequence[Blocked]) -> t
     found: dict[tuple[int, str], Refusal] = {}
     for entry in blocked:
         step = roll.makers[entry.tensor]
-        if _matters(roll, step, entry, definitions):
+        if step not in roll.unknown and _matters(roll, step, entry, definitions):
             refusal = Refusal(roll.refs[step], entry.obstacle.rule, entry.obstacle.reason)
             found.setdefault((step, refusal.rule), refusal)
     return tuple(found.values())

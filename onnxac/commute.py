@@ -6,28 +6,25 @@
 
 Runs before the survey, on the graph itself. Each change is exact whatever comes of it, and
 is made only where it pays: the first by an estimate of the time that the merged convolution
-takes, the others because an operator less is left. On three branches of 3x3, 5x5 and 7x7
-over 3 channels the merged form was measured 1.2 to 1.4 times faster; over 32 channels it is
-1.7 times slower, for the zeros around the smaller kernels.
+takes, the others because an operator less is left. `stack` has the estimate.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxac.algebra import Axis, Obstacle
+from onnxac.algebra import Obstacle
 from onnxac.algebra.frame import inverse, plain
 from onnxac.arrange import size
-from onnxac.cost import Cost, total, window_cost
+from onnxac.cost import Cost
 from onnxac.extents import static
 from onnxac.facts import Facts
 from onnxac.model import Model
 from onnxac.names import Names
+from onnxac.stack import Branch, Stack, lengths, weigh
 from onnxac.windows import window_axes
 
 _ELEMENTWISE = {
@@ -36,32 +33,22 @@ _ELEMENTWISE = {
     "ThresholdedRelu",
 }  # fmt: skip
 _POOLS = {"MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool"}
+_BENT = _ELEMENTWISE | {"MaxPool", "LpPool", "GlobalMaxPool"}
 _AFFINE = {"BatchNormalization", "Mul", "Div", "Add", "Sub"}
-# The estimate has to promise this much before a larger kernel is accepted.
-_WORTH = 0.9
-# Whatever it promises, the kernels must not consist of zeros for the most part.
-_MOST = 3.0
-
-
-@dataclass(frozen=True)
-class Stack:
-    """Branches whose common operators were moved behind their Concat.
-
-    tensor  output of the Concat that the branches now end in
-    credit  what the merged convolution may cost more than the branches, by the estimate
-    moved   nodes that became one with others
-    """
-
-    tensor: str
-    credit: Cost
-    moved: tuple[gs.Node, ...]
 
 
 class Commuter:
-    """Changes the order of operators in a graph. `fixed` are tensors needed by name."""
+    """Changes the order of operators in a graph.
 
-    def __init__(self, model: Model, facts: Facts, fixed: frozenset[str]) -> None:
-        self._graph, self._facts, self._fixed = model.graph, facts, fixed
+    named  tensors needed by name
+    kept   outputs of nodes to leave alone
+    """
+
+    def __init__(
+        self, model: Model, facts: Facts, named: frozenset[str], kept: frozenset[str]
+    ) -> None:
+        self._graph, self._facts = model.graph, facts
+        self._fixed, self._kept = named | kept, kept
         self._name = Names(model).unique
         # Concats whose branches stay apart: output → why.
         self.declined: dict[str, Obstacle] = {}
@@ -70,6 +57,8 @@ class Commuter:
         """Apply all rules once, in graph order."""
         stacks: list[Stack] = []
         for node in list(self._graph.nodes):
+            if any(t.name in self._kept for t in node.outputs):
+                continue
             if node.op in _ELEMENTWISE:
                 self._through_transpose(node)
             elif node.op in _AFFINE:
@@ -152,26 +141,33 @@ class Commuter:
         stacks: list[Stack] = []
         at = 0
         while at < len(branches):
-            run = self._run(branches[at:])
-            credit = None
-            while len(run) > 1 and credit is None:
-                whole = len(run) == len(branches)
-                credit = self._credit(run, whole, node.outputs[0].name)
-                if credit is None:
-                    # Fewer of them may still pay, by sparing a chain.
-                    run = run[:-1] if run[0].chain else run[:1]
+            run, credit = self._worthwhile(self._run(branches[at:]), node)
             if credit is not None:
-                self.declined.pop(node.outputs[0].name, None)
+                whole = len(run) == len(branches)
                 if run[0].chain or not whole:
                     stacks.append(self._stacked(node, run, whole, credit))
                     branches = [self._branch(t) for t in node.inputs] if not whole else []
                     run = run[:1]
                 else:
-                    stacks.append(Stack(node.outputs[0].name, credit, ()))
+                    stacks.append(Stack(node.outputs[0].name, credit))
             at += max(len(run), 1)
         return stacks
 
-    def _branch(self, tensor: gs.Tensor) -> _Branch | None:
+    def _worthwhile(self, run: list[Branch], node: gs.Node) -> tuple[list[Branch], Cost | None]:
+        """As many of the branches as pay. Where all of them would be too dear, fewer may do."""
+        declined: Obstacle | None = None
+        for count in range(len(run), 1, -1):
+            whole = count == len(node.inputs)
+            if whole or self._bends(run[0], node):
+                found = weigh(run[:count], self._facts, whole=whole)
+                if isinstance(found, Cost):
+                    return run[:count], found
+                declined = declined or found
+        if declined is not None:
+            self.declined[node.outputs[0].name] = declined
+        return run[:1], None
+
+    def _branch(self, tensor: gs.Tensor) -> Branch | None:
         """conv → affine … → chain of channelwise operators → tensor, nobody else reading."""
         chain: list[gs.Node] = []
         node = self._only_maker(tensor)
@@ -190,21 +186,20 @@ class Commuter:
         axes = window_axes(node.attrs, [int(k or 0) for k in weight[2:]], static(source[2:]))
         if isinstance(axes, Obstacle):
             return None
-        return _Branch(top, tuple(chain), node, axes, int(weight[0] or 0))
+        return Branch(top, tuple(chain), node, axes, int(weight[0] or 0))
 
-    def _run(self, branches: Sequence[_Branch | None]) -> list[_Branch]:
+    def _run(self, branches: Sequence[Branch | None]) -> list[Branch]:
         """Branches from the first on that can be one convolution, and one chain behind it."""
         first = branches[0]
         if first is None:
             return []
         run = [first]
-        lengths = self._lengths(first)
+        known = lengths(first, self._facts)
         for branch in branches[1:]:
             if branch is None or branch.conv.inputs[0] is not first.conv.inputs[0]:
                 break
             if not all(
-                a.agrees_with(b, n)
-                for a, b, n in zip(first.axes, branch.axes, lengths, strict=True)
+                a.agrees_with(b, n) for a, b, n in zip(first.axes, branch.axes, known, strict=True)
             ):
                 break
             if len(branch.chain) != len(first.chain) or not all(
@@ -214,51 +209,12 @@ class Commuter:
             run.append(branch)
         return run
 
-    def _lengths(self, branch: _Branch) -> list[int | None]:
-        shape = self._facts.shape(branch.conv.inputs[0].name)
-        return static(shape[2:]) if shape is not None else [None] * len(branch.axes)
+    def _bends(self, branch: Branch, concat: gs.Node) -> bool:
+        """Whether what follows a branch is not linear: otherwise it may merge further yet."""
+        readers = concat.outputs[0].outputs
+        return any(n.op in _BENT for n in branch.chain) or all(n.op in _BENT for n in readers)
 
-    def _credit(self, run: Sequence[_Branch], whole: bool, tensor: str) -> Cost | None:
-        """What merging may cost more in its parts; None where it would not pay in time."""
-        lengths = self._lengths(run[0])
-        axes = run[0].axes
-        for branch in run[1:]:
-            axes = tuple(a.union(b, n) for a, b, n in zip(axes, branch.axes, lengths, strict=True))
-        width = self._facts.shape(run[0].conv.inputs[0].name)
-        channels = int(str(width[1])) if width is not None and isinstance(width[1], int) else 0
-        out = sum(b.channels for b in run)
-        outputs = [size(self._facts.shape(b.top.name)) for b in run]
-        source = size(width)
-        apart = total(
-            window_cost(e, (b.channels, channels), 1, math.prod(a.taps for a in b.axes))
-            + Cost(elements=source + e, nodes=1 + len(b.chain))
-            for b, e in zip(run, outputs, strict=True)
-        )
-        merged = window_cost(sum(outputs), (out, channels), 1, math.prod(a.taps for a in axes))
-        merged += Cost(elements=source + sum(outputs), nodes=1 + len(run[0].chain))
-        joined = Cost(elements=2 * sum(size(self._facts.shape(b.end.name)) for b in run), nodes=1)
-        if whole:
-            apart += joined
-        else:
-            merged += joined
-        dearer = merged.time > _WORTH * apart.time or merged.macs > _MOST * apart.macs
-        if dearer or merged.nodes > apart.nodes:
-            self.declined[tensor] = Obstacle(
-                "stack",
-                f"as one convolution, {len(run)} of its branches would take "
-                f"{merged.time / apart.time:.2f} of the time and {merged.macs / apart.macs:.1f} "
-                f"times the multiply-adds, for the zeros in the kernel; worth it is up to "
-                f"{_WORTH} and {_MOST}",
-            )
-            return None
-        return Cost(
-            macs=max(merged.macs - apart.macs, 0),
-            computing=max(merged.computing - apart.computing, 0),
-            weights=max(merged.weights - apart.weights, 0),
-            nodes=0 if whole else 1,
-        )
-
-    def _stacked(self, node: gs.Node, run: Sequence[_Branch], whole: bool, credit: Cost) -> Stack:
+    def _stacked(self, node: gs.Node, run: Sequence[Branch], whole: bool, credit: Cost) -> Stack:
         """Join the branches before their chain, and let one chain follow."""
         first, ends = run[0], [b.end for b in run]
         channels = sum(b.channels for b in run)
@@ -281,7 +237,7 @@ class Commuter:
         else:
             node.inputs = [*rest[:at], result, *rest[at:]]
         moved = [n for b in run[1:] for n in b.chain] + [node] * whole
-        return Stack(joined.name, credit, tuple(moved))
+        return Stack(joined.name, credit, tuple(moved), not whole)
 
     # Small questions.
 
@@ -330,19 +286,3 @@ class Commuter:
 
     def _insert_after(self, node: gs.Node, new: gs.Node) -> None:
         self._graph.nodes.insert(self._position(node) + 1, new)
-
-
-@dataclass(frozen=True)
-class _Branch:
-    """One operand of a Concat: `top` is what comes out before the chain."""
-
-    top: gs.Tensor
-    chain: tuple[gs.Node, ...]
-    conv: gs.Node
-    axes: tuple[Axis, ...]
-    channels: int
-
-    @property
-    def end(self) -> gs.Tensor:
-        """What the Concat reads."""
-        return self.chain[-1].outputs[0] if self.chain else self.top

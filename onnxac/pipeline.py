@@ -140,7 +140,7 @@ def _no_collection() -> Iterator[None]:
 
 def _fused(original: Model, path: Path | None, options: Options) -> tuple[ModelProto, Report]:
     seen = survey(original, freeze=options.freeze_initializers, keep=options.keep)
-    roll = account.Roll(original.graph.nodes)
+    roll = account.Roll(original)
     plan = make_plan(seen.definitions, seen.costs, seen.pinned, seen.named, seen.facts)
     applied = Rewriter(original, seen.facts, seen.folding).apply(plan)
     result = assemble(original, freeze=options.freeze_initializers)
@@ -156,7 +156,7 @@ def _fused(original: Model, path: Path | None, options: Options) -> tuple[ModelP
         after=model_info(result, seen.facts, digest=""),
         fusions=fusions,
         refusals=account.refusals(roll, seen.definitions, [*seen.blocked, *applied.blocked]),
-        folded=len(applied.removed) - sum(len(f.removed) for f in fusions),
+        folded=account.folded(roll, applied, fusions),
         verification=None,
         tools=tools(),
         command=options.command,

@@ -55,7 +55,8 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
     facts = Facts(model, freeze=freeze)
     captured = captured_names(model.proto.graph)
     named = frozenset(captured | {t.name for t in model.graph.outputs})
-    commuter = Commuter(model, facts, named)
+    left = frozenset(t.name for n in model.graph.nodes if _is_kept(n, keep) for t in n.outputs)
+    commuter = Commuter(model, facts, named, left)
     stacks = {s.tensor: s for s in commuter.run()}
     context = Context(facts, model.graph)
     nodes = alive(model.graph.nodes, named, facts.is_constant)
@@ -77,9 +78,13 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
                     if stack is not None:
                         steps = found.steps | {context.step(n) for n in stack.moved}
                         lowered[tensor.name] = replace(found, steps=steps)
-                        costs[tensor.name] += stack.credit
+                        # A Concat that was put in has not cost anything so far.
+                        own = Cost() if stack.partial else costs[tensor.name]
+                        costs[tensor.name] = own + stack.credit
     folding = Folding(facts, named)
     pinned = {**folding.needed(nodes), **_pins(model, nodes, lowered, captured)}
+    # A part of a Concat is joined to become one convolution, not to be spread out again.
+    pinned |= {s.tensor: f"{s.tensor} is one convolution's" for s in stacks.values() if s.partial}
     definitions = {t: s for t, s in lowered.items() if isinstance(s, AffineSum)}
     obstacles = {t: o for t, o in lowered.items() if isinstance(o, Obstacle)} | commuter.declined
     blocked = tuple(Blocked(t, o) for t, o in obstacles.items())
@@ -92,10 +97,14 @@ def _nested(model: Model, node: gs.Node) -> Obstacle | None:
     return None
 
 
+def _is_kept(node: gs.Node, keep: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(node.name, pattern) for pattern in keep)
+
+
 def _definition(
     node: gs.Node, index: int, context: Context, region: Region | None, keep: Sequence[str]
 ) -> Lowered:
-    if any(fnmatch.fnmatchcase(node.name, pattern) for pattern in keep):
+    if _is_kept(node, keep):
         return Obstacle("keep", "it is kept as it is, as asked")
     if node.domain not in _STANDARD:
         return Obstacle("custom", f"{node.domain}.{node.op} is not a standard operator")

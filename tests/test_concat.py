@@ -71,6 +71,28 @@ def test_kernels_of_one_size_always_do(out: int) -> None:
     assert report.after.stats.macs == report.before.stats.macs
 
 
+@pytest.mark.parametrize("tail", [False, True])
+def test_some_of_the_branches(tail: bool) -> None:
+    """Two of 1x1 become one; around them a 7x7 would have too many zeros."""
+    ops, report = optimized(branches(32, 32, kernels=(1, 1, 7), tail=tail))
+    assert ops == {"Concat": 1, "Conv": 2} | ({"MaxPool": 2, "Relu": 2} if tail else {})
+    assert report.after.stats.macs == report.before.stats.macs
+    names = {n.name for f in report.fusions for n in f.removed}
+    assert names <= {f"{kind}{i}" for kind in ("conv", "relu", "pool") for i in range(3)}
+    assert report.folded == 0
+
+
+@pytest.mark.parametrize("kept", ["conv1", "relu1", "concat"])
+def test_what_is_kept_is_not_moved(kept: str) -> None:
+    """A branch that is kept has no part in it; a Concat that is kept has all its branches."""
+    before = branches(3, 8)
+    after, report = optimize(before, Options(keep=(kept,)))
+    assert kept in {n.name for n in after.graph.node}
+    assert report.after.stats.nodes <= report.before.stats.nodes
+    (node,) = (n for n in after.graph.node if n.name == kept)
+    assert node in before.graph.node
+
+
 def test_a_body_is_not_looked_into() -> None:
     """What is inside of an If stays, and the report says so."""
     weight = numpy_helper.from_array(np.ones((2, 2, 1, 1), np.float32), "w")
