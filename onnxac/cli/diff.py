@@ -68,24 +68,19 @@ def diff(
     for target in filter(None, (output, mapping)):
         _check_output(target, before, after)
     with screen.progress("drawing"):
-        from onnxac.diff import match, model_explorer_mapping, render_html, render_text
+        from onnxac.diff import Known, draw_page, draw_text, gather, model_explorer_mapping
         from onnxac.files import read
 
         models = read(before), read(after)
         known, infos = _known(report, models, (before, after))
-        page = render_html(
-            *models, known, command=screen.line, before_info=infos[0], after_info=infos[1]
-        )
-        text = render_text(
-            *models, known, command=screen.line, before_info=infos[0], after_info=infos[1]
-        )
+        facts = gather(*models, Known(known, command=screen.line, before=infos[0], after=infos[1]))
         place = output or _temporary()
-        write_text(place, page)
+        write_text(place, draw_page(*models, facts))
         if mapping is not None:
-            found = model_explorer_mapping(*models, match(*models, known))
+            found = model_explorer_mapping(*models, facts.matching)
             write_text(mapping, json.dumps(found, indent=2) + "\n")
     if not quiet:
-        screen.write(text)
+        screen.write(draw_text(*models, facts))
     screen.say(f"The page is {place}" if output is None else f"Wrote {place}", wrap=False)
     if importlib.util.find_spec("netron") is None:
         screen.say("Without netron it has no graphs; `pip install onnxac[netron]` adds them")

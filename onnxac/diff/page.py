@@ -54,10 +54,15 @@ def render_html(  # noqa: PLR0913 - the one entry point, and all its options are
     different, the page says so and goes without.
     """
     facts = gather(before, after, Known(report, verification, command, before_info, after_info))
+    return draw_page(before, after, facts, netron=netron)
+
+
+def draw_page(before: ModelProto, after: ModelProto, facts: Facts, *, netron: bool = True) -> str:
+    """`render_html` of what has been gathered before."""
     panes = _panes(before, after, facts) if netron else Panes.none()
     items, symbols = cards(
         facts.matching,
-        report.fusions if report else None,
+        facts.report.fusions if facts.report else None,
         (before, after),
         facts.verification,
     )
@@ -73,7 +78,7 @@ def render_html(  # noqa: PLR0913 - the one entry point, and all its options are
         ),
         _footer(panes),
         symbols,
-        _report(report),
+        _report(facts.report),
         panes.data,
         *(tag("script", Markup(asset(s))) for s in SCRIPTS),
     )

@@ -38,10 +38,15 @@ def render_text(
 ) -> str:
     """The diff of two models as lines of text, without control characters but line feeds."""
     facts = gather(before, after, Known(report, verification, command, before_info, after_info))
+    return draw_text(before, after, facts)
+
+
+def draw_text(before: ModelProto, after: ModelProto, facts: Facts) -> str:
+    """`render_text` of what has been gathered before."""
     blocks = (
         _summary(facts),
         _operators(facts),
-        _fusions(report.fusions) if report else _regions(facts, before, after),
+        _fusions(facts.report.fusions) if facts.report else _regions(facts, before, after),
         _left_alone(facts.refused),
         _proof(facts.verification),
         _files(facts),
