@@ -46,16 +46,9 @@ def fusions(roll: Roll, applied: Applied) -> tuple[Fusion, ...]:
     return tuple(_fusion(roll, change, gone) for change in applied.changes)
 
 
-def folded(roll: Roll, applied: Applied, told: Sequence[Fusion]) -> int:
-    """Nodes that went without being part of a fusion: they computed constants."""
-    unknown = {id(roll.nodes[i]) for i in roll.unknown}
-    gone = sum(id(n) not in unknown for n in applied.removed)
-    return gone - sum(len(f.removed) for f in told)
-
-
 def _fusion(roll: Roll, applied: AppliedChange, gone: set[int]) -> Fusion:
     change = applied.change
-    steps = sorted({s for r in change.redefinitions for s in r.definition.steps} - roll.unknown)
+    steps = sorted({s for r in change.redefinitions for s in r.definition.steps})
     known = not math.isinf(change.before.macs + change.after.macs)
     return Fusion(
         output=change.redefinitions[-1].tensor,

@@ -156,7 +156,7 @@ def _fused(original: Model, path: Path | None, options: Options) -> tuple[ModelP
         after=model_info(result, seen.facts, digest=""),
         fusions=fusions,
         refusals=account.refusals(roll, seen.definitions, [*seen.blocked, *applied.blocked]),
-        folded=account.folded(roll, applied, fusions),
+        folded=len(applied.removed) - sum(len(f.removed) for f in fusions),
         verification=None,
         tools=tools(),
         command=options.command,

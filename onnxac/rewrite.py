@@ -87,9 +87,11 @@ class Rewriter:
         self._fold(nodes)
         kept = self._alive(nodes)
         staying = {id(n) for n in kept}
-        done.removed = [n for n in self._nodes if id(n) not in staying]
+        gone = [n for n in self._nodes if id(n) not in staying]
+        # What only came with another order of operators was never anybody's.
+        done.removed = [n for n in gone if self._model.origin(n) is not None]
         self._graph.nodes = kept
-        self._forget(done.removed)
+        self._forget(gone)
         return done
 
     def _emit(self, redefinition: Redefinition) -> Emitted:
