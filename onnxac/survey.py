@@ -55,8 +55,8 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
     facts = Facts(model, freeze=freeze)
     captured = captured_names(model.proto.graph)
     named = frozenset(captured | {t.name for t in model.graph.outputs})
-    left = frozenset(t.name for n in model.graph.nodes if _is_kept(n, keep) for t in n.outputs)
-    commuter = Commuter(model, facts, named, left)
+    kept = _kept(model, keep)
+    commuter = Commuter(model, facts, named, kept)
     stacks = {s.tensor: s for s in commuter.run()}
     context = Context(facts, model.graph)
     nodes = alive(model.graph.nodes, named, facts.is_constant)
@@ -69,7 +69,7 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
         for index, tensor in enumerate(node.outputs):
             if tensor.name:
                 region = regions.get(tensor.name)
-                found = _nested(model, node) or _definition(node, index, context, region, keep)
+                found = _nested(model, node) or _definition(node, index, context, region, kept)
                 lowered[tensor.name] = found
                 if isinstance(found, AffineSum):
                     costs[tensor.name] = node_cost(node, tensor.name, found, facts)
@@ -97,14 +97,16 @@ def _nested(model: Model, node: gs.Node) -> Obstacle | None:
     return None
 
 
-def _is_kept(node: gs.Node, keep: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(node.name, pattern) for pattern in keep)
+def _kept(model: Model, keep: Sequence[str]) -> frozenset[str]:
+    """Outputs of the nodes to leave alone."""
+    nodes = (n for n in model.graph.nodes if any(fnmatch.fnmatchcase(n.name, p) for p in keep))
+    return frozenset(t.name for n in nodes for t in n.outputs if t.name)
 
 
 def _definition(
-    node: gs.Node, index: int, context: Context, region: Region | None, keep: Sequence[str]
+    node: gs.Node, index: int, context: Context, region: Region | None, kept: frozenset[str]
 ) -> Lowered:
-    if _is_kept(node, keep):
+    if node.outputs[index].name in kept:
         return Obstacle("keep", "it is kept as it is, as asked")
     if node.domain not in _STANDARD:
         return Obstacle("custom", f"{node.domain}.{node.op} is not a standard operator")
