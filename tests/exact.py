@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 import onnxruntime
+import onnxruntime.capi.onnxruntime_pybind11_state as ort_state
 from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 
@@ -396,6 +397,15 @@ def response(x: Tensor, weight: Array, bias: Array | None) -> float:
 
 # Running.
 
+# What ONNX Runtime raises for a model or a feed that it rejects; there is no common base.
+RUNTIME_ERRORS = (
+    ort_state.Fail,
+    ort_state.InvalidArgument,
+    ort_state.InvalidGraph,
+    ort_state.NotImplemented,
+    ort_state.RuntimeException,
+)
+
 
 @cache
 def newest_opset() -> int:
@@ -405,7 +415,7 @@ def newest_opset() -> int:
         net.output(net.unary("Relu", net.input((1, 1, 1))))
         try:
             session(net.model())
-        except Exception:
+        except RUNTIME_ERRORS:
             continue
         return opset
     return 17
@@ -424,6 +434,14 @@ def session(model: ModelProto) -> onnxruntime.InferenceSession:
 
 def run(model: ModelProto, feeds: Feeds) -> list[Array]:
     return list(session(model).run(None, dict(feeds)))
+
+
+def attempted(loaded: onnxruntime.InferenceSession, feeds: Feeds) -> list[Array] | None:
+    """The outputs, or None where ONNX Runtime rejects these sizes."""
+    try:
+        return list(loaded.run(None, dict(feeds)))
+    except RUNTIME_ERRORS:
+        return None
 
 
 def integers(rng: np.random.Generator, shape: Iterable[int], most: int = INPUT) -> Array:

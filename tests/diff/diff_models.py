@@ -148,3 +148,14 @@ def reported(
         command="onnxac optimize before.onnx -o after.onnx",
     )
     return before, after, report
+
+
+def if_node(name: str = "") -> NodeProto:
+    """An If whose bodies read tensor t0 from outside."""
+    inner = helper.make_graph(
+        [helper.make_node("Relu", ["t0"], ["z"])],
+        "inner",
+        [],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)],
+    )
+    return helper.make_node("If", ["c"], ["w"], name, then_branch=inner, else_branch=inner)

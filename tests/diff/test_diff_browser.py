@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from diff_models import acnet, reported
+from diff_models import acnet, if_node, reported
 from onnx import helper
 from test_diff_page import HOSTILE
 
@@ -124,17 +124,9 @@ def test_colours_survive_a_change_of_netrons_options(open_page: Open) -> None:
 
 
 def test_subgraphs_and_unwritten_outputs_do_no_harm(open_page: Open) -> None:
-    inner = helper.make_graph(
-        [helper.make_node("Relu", ["t0"], ["z"])],
-        "inner",
-        [],
-        [helper.make_tensor_value_info("z", 1, None)],
-    )
     before, after, report = reported(1)
     for m in (before, after):
-        m.graph.node.append(
-            helper.make_node("If", ["c"], ["w"], then_branch=inner, else_branch=inner)
-        )
+        m.graph.node.append(if_node())
         m.graph.node.append(helper.make_node("Mystery", ["t0"], [], domain="odd"))
     page = open_page(render_html(before, after, report)).ready()
     assert ["If", GREY, False] in page.inside("after", NODES)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from diff_models import acnet, reported
+from diff_models import acnet, if_node, reported
 from onnx import ModelProto, helper, numpy_helper
 
 from onnxac.diff import Counterpart, match
@@ -109,17 +109,9 @@ def test_a_node_folded_into_its_neighbour_stands_for_it() -> None:
 
 
 def test_readers_inside_a_subgraph_count() -> None:
-    inner = helper.make_graph(
-        [helper.make_node("Relu", ["t0"], ["z"])],
-        "inner",
-        [],
-        [helper.make_tensor_value_info("z", 1, None)],
-    )
     before, after, report = reported(1)
     for m in (before, after):
-        m.graph.node.append(
-            helper.make_node("If", ["c"], ["w"], name="if", then_branch=inner, else_branch=inner)
-        )
+        m.graph.node.append(if_node("if"))
     found = match(before, after, report)
     assert found.unchanged == ((5, 1), (6, 2))
 
