@@ -3,6 +3,7 @@
 #
 #     make demo      a real ACNet collapses to one Conv, proven and drawn, in build/demo
 #     make test      the tests; PYTEST="-k cli" passes options on
+#     make fuzz      the properties in exact arithmetic, on 20,000 new drawings each
 #     make lint      ruff, and its format
 #     make type      mypy, strict, the tests included
 #     make bench     time and memory of onnxac itself
@@ -73,6 +74,10 @@ demo: $(VENV)/made
 .PHONY: test
 test: $(VENV)/group-test $(VENV)/group-browser $(VENV)/group-integration
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -rs $(PYTEST)
+
+.PHONY: fuzz
+fuzz: $(VENV)/group-test
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(WORKERS) tests/test_exact.py $(PYTEST)
 
 .PHONY: lint
 lint: $(VENV)/group-lint

@@ -295,7 +295,9 @@ def _concat(n: Net, d: Draws, x: Tensor, others: Sequence[Tensor]) -> list[Tenso
     alike = [
         o
         for o in others
-        if o.shape[:axis] == x.shape[:axis] and o.shape[axis + 1 :] == x.shape[axis + 1 :]
+        if len(o.shape) == len(x.shape)
+        and o.shape[:axis] == x.shape[:axis]
+        and o.shape[axis + 1 :] == x.shape[axis + 1 :]
     ]
     return [concat(n, [x, d.pick(*alike)], axis)]
 
