@@ -124,6 +124,8 @@ class Search:
                 self._readers[source][tensor] = None
         self._blocked: dict[str, Obstacle] = {}
         self._tried: dict[str, tuple[int, ...]] = {}
+        # Substitutions that save nothing, for when nothing is left that does.
+        self._tied: dict[str, None] = {}
         self._links = Links(region)
         self._first = {t: d.sum for t, d in self._live.items()}
         # What was put into each tensor, in order, and tensors that are gone by it.
@@ -132,16 +134,28 @@ class Search:
         self.declined = False
 
     def run(self) -> None:
-        """Substitute until nothing changes, and give back what nothing came of."""
+        """Substitute until nothing changes, and give back what nothing came of.
+
+        What saves time goes first: a tensor that could as well be taken in by all its readers
+        may be the one that takes in what it is made of, and that is gone then.
+        """
         order = list(reversed(self._live))
-        changed = True
-        while changed:
-            changed = False
-            for tensor in order:
-                if tensor in self._live and self._stale(tensor):
-                    changed |= self._consider(tensor)
+        while self._sweep(order) or self._break_ties():
+            pass
         for tensor in [t for t, d in self._live.items() if not d.original]:
             self._give_back(tensor)
+
+    def _sweep(self, order: list[str]) -> bool:
+        """Consider whatever changed; whether anything came of it."""
+        found = [
+            self._consider(t, saving=True) for t in order if t in self._live and self._stale(t)
+        ]
+        return any(found)
+
+    def _break_ties(self) -> bool:
+        tied, self._tied = self._tied, {}
+        found = [self._consider(t, saving=False) for t in tied if t in self._live]
+        return any(found)
 
     def _stale(self, tensor: str) -> bool:
         """Whether the tensor or a reader changed since it was last considered."""
@@ -152,7 +166,7 @@ class Search:
         self._tried[tensor] = stamp
         return bool(readers)
 
-    def _consider(self, tensor: str) -> bool:
+    def _consider(self, tensor: str, *, saving: bool) -> bool:
         taken: dict[str, Definition] = {}
         refused: Obstacle | None = None
         for reader in self._readers[tensor]:
@@ -167,6 +181,9 @@ class Search:
             before = total([self._live[tensor].cost, *(self._live[r].cost for r in taken)])
             after = total([d.cost for d in taken.values()])
             if self._policy(before, after):
+                if saving and len(taken) > 1 and after.time >= before.time:
+                    self._tied[tensor] = None
+                    return False
                 self._commit(tensor, taken, whole=True)
                 return True
             refused = _dearer(before, after)

@@ -166,3 +166,26 @@ def test_the_known_fusion_of_acnet_forgets_the_bias() -> None:
     (node,) = result.graph.node
     held = {t.name: numpy_helper.to_array(t) for t in result.graph.initializer}
     assert held[node.input[2]].tolist() == [1 + 2 * (3 - 1) / 2, 1 + (-2 - 1) / 2]
+
+
+def test_a_norm_goes_into_what_makes_its_input() -> None:
+    """Folding it into both of its readers costs the same at first, and leaves it there."""
+    net = Net()
+    x = net.input((1, 4, 6, 6))
+    made = net.combine([net.conv(x, weight(4, 1, 3, 3), SAME3, group=4), x])
+    norm = net.batch_norm(made, np.full(4, 2.0), np.ones(4), np.zeros(4), np.zeros(4))
+    inner = net.unary("Relu", net.conv(norm, weight(8, 4, 1, 1), POINT))
+    net.output(net.combine([norm, net.conv(inner, weight(4, 8, 1, 1), POINT)]))
+    result, _ = fused(net.model())
+    assert operators(result) == {"Conv": 3, "Relu": 1, "Add": 1}
+
+
+@pytest.mark.parametrize("rows", [[5, 4, 3, 2, 1, 0], [0, 0, 1, 2, 3, 4], [0, 2, 1, 3, 4, 5]])
+def test_rows_that_change_places_inside_a_border(rows: list[int]) -> None:
+    """A border around them says where the source lies, not how."""
+    net = Net()
+    x = net.input((1, 2, 6, 6))
+    moved = net.node("Gather", [x.name, net.constant(np.array(rows))], x, axis=2)
+    net.output(net.conv(net.pad(moved, {2: (1, 1), 3: (1, 1)}), weight(2, 2, 3, 3), INNER3))
+    result, _ = fused(net.model())
+    assert operators(result) == {"Gather": 1, "Conv": 1}

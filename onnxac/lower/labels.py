@@ -89,8 +89,9 @@ def _axis(line: Integers, present: Flags, length: int, out: int) -> Axis | None:
         first = int(np.argmax(present))
         offset = int(line[first]) - first
         reached = (at + offset >= 0) & (at + offset < length)
-        # Outputs that would be source elements must not be overwritten.
-        return Axis(offset=offset, extent=extent) if np.array_equal(reached, present) else None
+        # Outputs that would be source elements must neither be overwritten nor change places.
+        exact = np.array_equal(line, np.where(reached, at + offset, -1))
+        return Axis(offset=offset, extent=extent) if exact else None
     modes: dict[Edge, Callable[[Integers], Integers]] = {
         "zero": lambda p: p,
         "wrap": lambda p: p % length,
