@@ -203,8 +203,8 @@ class _Desk:
             cost = cropped if crop else filled
         if conv.mean:
             cost += Cost(elements=inputs, nodes=1)
-        for _ in extensions(axes, lengths):
-            cost += Cost(elements=2 * inputs, nodes=1)
+        for mode in extensions(axes, lengths):
+            cost += Cost(elements=2 * inputs, nodes=_extending(mode, axes, self._facts.opset))
         return Piece(kind, source, conv, cost, crop=crop)
 
     def _kind(self, source: str, conv: AffineConv, lengths: Sequence[int | None]) -> Kind | None:
@@ -259,6 +259,13 @@ def extensions(axes: Sequence[Axis], lengths: Sequence[int | None]) -> list[Edge
         a.edge for a, n in zip(axes, lengths, strict=True) if a.edge != "zero" and a.reads_beyond(n)
     ]
     return list(dict.fromkeys(modes))
+
+
+def _extending(mode: Edge, axes: Sequence[Axis], opset: int) -> int:
+    """Nodes that extend a source: before opset 19 they cut its ends off and put them in front."""
+    if mode != "wrap" or opset >= 19:
+        return 1
+    return sum(1 + (a.pad_begin > 0) + (a.pad_end > 0) for a in axes if a.edge == mode)
 
 
 def output_padding(axis: Axis) -> tuple[int, int, int] | None:

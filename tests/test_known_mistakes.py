@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from exact import Net, integers, operators
+from exact import Net, Tensor, integers, operators
 from fusing import INNER3, POINT, SAME3, fused, refused, rng, weight
 from onnx import helper, numpy_helper
+from pieces import transpose
 
 from onnxac.pipeline import Options, optimize
 
@@ -189,3 +190,18 @@ def test_rows_that_change_places_inside_a_border(rows: list[int]) -> None:
     net.output(net.conv(net.pad(moved, {2: (1, 1), 3: (1, 1)}), weight(2, 2, 3, 3), INNER3))
     result, _ = fused(net.model())
     assert operators(result) == {"Gather": 1, "Conv": 1}
+
+
+def test_windows_added_up_in_another_axis_order() -> None:
+    """Maps cut into windows have six axes on the way, and meet a sum of four."""
+    net = Net()
+    maps, windows = net.input((1, 6, 6, 4)), net.input((4, 4, 3, 3))
+
+    def reshape(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return net.node("Reshape", [x.name, net.constant(np.array(shape))], x, shape=shape)
+
+    cut = transpose(net, reshape(maps, (1, 2, 3, 2, 3, 4)), (0, 1, 3, 2, 4, 5))
+    other = transpose(net, net.unary("Relu", windows), (0, 2, 3, 1))
+    both = net.combine([net.scale(other, weight(4)), reshape(cut, (4, 3, 3, 4))])
+    net.output(transpose(net, both, (0, 3, 1, 2)))
+    fused(net.model())

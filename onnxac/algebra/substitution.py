@@ -82,21 +82,19 @@ def _framed(reader: AffineSum, name: str, inner: AffineSum, rank: int) -> Affine
     if len(turns) > 1:
         return Obstacle("layout", f"it reads {name} in two axis orders")
     (turn,) = turns
+    if turn is not None and len(turn) != rank:
+        return Obstacle("layout", f"{name} has another rank than its axis order")
+    if turn is not None and not all(c.is_pointwise and not c.reshaped for _, c in reader.terms):
+        return Obstacle("layout", f"{name} is transposed between the two")
     back = inverse(turn)
     terms: list[tuple[str, AffineConv]] = []
     for source, conv in reader.terms:
-        if turn is not None and (not conv.is_pointwise or conv.reshaped):
-            return Obstacle("layout", f"{name} is transposed between the two")
+        laid = conv
         if turn is not None and conv.axes is not None:
             laid = conv.with_layout(layout_before(len(conv.axes), turn))
-        else:
-            laid = conv
         view = None if source == name else then(conv.view, back)
         terms.append((source, replace(laid, view=view)))
-    perm = then(turn, reader.perm)
-    if turn is not None and len(turn) != rank:
-        return Obstacle("layout", f"{name} has another rank than its axis order")
-    return AffineSum(tuple(terms), reader.bias, reader.steps, perm)
+    return AffineSum(tuple(terms), reader.bias, reader.steps, then(turn, reader.perm))
 
 
 def _unturned(inner: AffineSum) -> AffineSum:
