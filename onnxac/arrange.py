@@ -29,7 +29,8 @@ _HOSTS = ("BatchNormalization", "Conv", "ConvTranspose", "Gemm")
 class Piece:
     """One summand: the source itself, or an operator on it.
 
-    flatten  [N, C, *L] is flattened to [N, C·ΠL] before a Gemm, or behind a Conv
+    flatten  [N, C, *L] is flattened to [N, C·ΠL] before a Gemm, or behind a Conv; where the
+             channels are last, [*L, C] to [ΠL, C] before whatever it is
     reshape  the result takes the shape of the sum, which differs in its leading axes
     crop     a Slice takes off what the operator skips, instead of taps of weight zero
     """
@@ -146,7 +147,8 @@ class _Desk:
             return self._squeezed(source, conv, lengths)
         piece = self._operator(source, conv, lengths)
         if not conv.axes and self._leads_differ(source, conv):
-            return replace(piece, reshape=True, cost=piece.cost + Cost(nodes=1))
+            rows = self._as_rows(source, conv)
+            return replace(piece, flatten=rows, reshape=not rows, cost=piece.cost + Cost(nodes=1))
         return piece
 
     def _plain(self, source: str, conv: AffineConv) -> Piece:
@@ -210,7 +212,8 @@ class _Desk:
     def _kind(self, source: str, conv: AffineConv, lengths: Sequence[int | None]) -> Kind | None:
         axes = conv.axes or ()
         rank = self._rank if self._rank is not None else len(axes) + 2
-        if conv.axes == () and (shape := self._facts.shape(source)) is not None:
+        shape = self._facts.shape(source)
+        if conv.axes == () and shape is not None and not self._as_rows(source, conv):
             rank = len(shape)
         if conv.unfold or (
             conv.fill is not None
@@ -236,6 +239,11 @@ class _Desk:
         if conv.view is not None:
             shape = tuple(shape[i] for i in conv.view)
         return static(shape[len(shape) - len(axes) :])
+
+    def _as_rows(self, source: str, conv: AffineConv) -> bool:
+        """Whether the source becomes a matrix first, for an operator that holds the bias."""
+        hosted = conv.axes == () and self._rank == 2 and self._definition.bias is not None
+        return hosted and self._leads_differ(source, conv)
 
     def _leads_differ(self, source: str, conv: AffineConv) -> bool:
         """Whether the source has other axes before its last one than the tensor."""

@@ -5,6 +5,9 @@
         that costs instead of what T and the readers cost apart: substitute it, and T is gone
     until nothing changes
 
+Tensors with a single reader go first, since nothing is written twice by that; then those that
+save time; then those that only save nothing.
+
 A reader may also take in a definition that others keep alive, where that makes the reader
 itself cheaper. Such a search is greedy, and a win may lie behind a step that costs. So each
 region of connected linear tensors is searched under three policies: careful (no step may

@@ -124,8 +124,8 @@ class Search:
                 self._readers[source][tensor] = None
         self._blocked: dict[str, Obstacle] = {}
         self._tried: dict[str, tuple[int, ...]] = {}
-        # Substitutions that save nothing, for when nothing is left that does.
-        self._tied: dict[str, None] = {}
+        # Tensors with several readers, for when nothing is left to do with the others.
+        self._shared: dict[str, None] = {}
         self._links = Links(region)
         self._first = {t: d.sum for t, d in self._live.items()}
         # What was put into each tensor, in order, and tensors that are gone by it.
@@ -136,26 +136,28 @@ class Search:
     def run(self) -> None:
         """Substitute until nothing changes, and give back what nothing came of.
 
-        What saves time goes first: a tensor that could as well be taken in by all its readers
-        may be the one that takes in what it is made of, and that is gone then.
+        A tensor with one reader goes first: nothing is written twice by that. One with several
+        waits: it may itself be what takes in what it is made of. Of these, those that save
+        time come before those that only save nothing.
         """
         order = list(reversed(self._live))
-        while self._sweep(order) or self._break_ties():
+        while self._sweep(order) or self._share(ties=False) or self._share(ties=True):
             pass
         for tensor in [t for t, d in self._live.items() if not d.original]:
             self._give_back(tensor)
 
     def _sweep(self, order: list[str]) -> bool:
         """Consider whatever changed; whether anything came of it."""
-        found = [
-            self._consider(t, saving=True) for t in order if t in self._live and self._stale(t)
-        ]
-        return any(found)
+        stale = (t for t in order if t in self._live and self._stale(t))
+        taken = [self._consider(t, lambda saved: False) for t in stale]
+        return any(taken)
 
-    def _break_ties(self) -> bool:
-        tied, self._tied = self._tied, {}
-        found = [self._consider(t, saving=False) for t in tied if t in self._live]
-        return any(found)
+    def _share(self, *, ties: bool) -> bool:
+        """Consider the tensors that wait; whether anything came of it."""
+        waiting, self._shared = self._shared, {}
+        live = (t for t in waiting if t in self._live)
+        taken = [self._consider(t, lambda saved: ties or saved > 0) for t in live]
+        return any(taken)
 
     def _stale(self, tensor: str) -> bool:
         """Whether the tensor or a reader changed since it was last considered."""
@@ -166,7 +168,11 @@ class Search:
         self._tried[tensor] = stamp
         return bool(readers)
 
-    def _consider(self, tensor: str, *, saving: bool) -> bool:
+    def _consider(self, tensor: str, shares: Callable[[float], bool]) -> bool:
+        """Substitute the tensor where it pays.
+
+        shares  whether several readers may take it in for what that saves, in nanoseconds
+        """
         taken: dict[str, Definition] = {}
         refused: Obstacle | None = None
         for reader in self._readers[tensor]:
@@ -181,8 +187,8 @@ class Search:
             before = total([self._live[tensor].cost, *(self._live[r].cost for r in taken)])
             after = total([d.cost for d in taken.values()])
             if self._policy(before, after):
-                if saving and len(taken) > 1 and after.time >= before.time:
-                    self._tied[tensor] = None
+                if len(taken) > 1 and not shares(before.time - after.time):
+                    self._shared[tensor] = None
                     return False
                 self._commit(tensor, taken, whole=True)
                 return True

@@ -205,3 +205,17 @@ def test_windows_added_up_in_another_axis_order() -> None:
     both = net.combine([net.scale(other, weight(4)), reshape(cut, (4, 3, 3, 4))])
     net.output(transpose(net, both, (0, 3, 1, 2)))
     fused(net.model())
+
+
+def test_rows_that_are_normalized_as_a_matrix() -> None:
+    """LeViT: the product has three axes and its normalization two, which holds the bias."""
+    net = Net()
+    x = net.input((1, 6, 4))
+    made = net.node(
+        "MatMul", [x.name, net.constant(weight(4, 8))], x, shape=(1, 6, 8), bound=x.bound * 8
+    )
+    rows = net.node("Reshape", [made.name, net.constant(np.array([6, 8]))], made, shape=(6, 8))
+    norm = net.batch_norm(rows, np.full(8, 2.0), np.ones(8), np.zeros(8), np.zeros(8))
+    net.output(net.node("Reshape", [norm.name, net.constant(np.array([1, 6, 2, 4]))], norm))
+    result, _ = fused(net.model())
+    assert operators(result) == {"Flatten": 1, "Gemm": 1, "Reshape": 1}
