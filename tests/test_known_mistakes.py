@@ -7,7 +7,7 @@ import pytest
 from exact import Net, Tensor, integers, operators
 from fusing import INNER3, POINT, SAME3, fused, refused, rng, weight
 from onnx import helper, numpy_helper
-from pieces import transpose
+from pieces import concat, transpose
 
 from onnxac.pipeline import Options, optimize
 
@@ -219,3 +219,15 @@ def test_rows_that_are_normalized_as_a_matrix() -> None:
     net.output(net.node("Reshape", [norm.name, net.constant(np.array([1, 6, 2, 4]))], norm))
     result, _ = fused(net.model())
     assert operators(result) == {"Flatten": 1, "Gemm": 1, "Reshape": 1}
+
+
+def test_a_repeated_tensor_takes_no_more_nodes_than_its_repetition() -> None:
+    """Before opset 19 it takes a Slice and a Concat to write what Concat(x, x) says."""
+    net = Net()
+    x = net.input((1, 4, 4, 4))
+    twice = concat(net, [x, x], axis=2)
+    rows = net.node("Reshape", [twice.name, net.constant(np.array([0, -1]))], twice, shape=(1, 128))
+    product = net.constant(integers(rng(), (128, 128), most=2))
+    net.output(net.node("MatMul", [rows.name, product], rows, bound=rows.bound * 256))
+    result, _ = fused(net.model())
+    assert len(result.graph.node) <= 3
