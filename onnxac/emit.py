@@ -114,11 +114,12 @@ class Emitter:
         if piece.conv.mean:
             source = self._sheet.node("GlobalAveragePool", [source], tensor)
         rows = piece.conv.axes == ()
-        if piece.flatten and (rows or piece.kind == "Gemm"):
+        first = rows or piece.kind == "Gemm"
+        if piece.flatten and first:
             axis = len(self._facts.shape(piece.source) or ()) - 1 if rows else 1
             source = self._sheet.node("Flatten", [source], tensor, {"axis": axis})
         made = self._operation(piece, source, bias, tensor)
-        if piece.flatten and not rows and piece.kind != "Gemm":
+        if piece.flatten and not first:
             made = self._sheet.node("Flatten", [made], tensor, {"axis": 1})
         return self._reshaped(made, tensor) if piece.reshape else made
 

@@ -155,7 +155,7 @@ class Search:
     def _share(self, *, ties: bool) -> bool:
         """Consider the tensors that wait; whether anything came of it."""
         waiting, self._shared = self._shared, {}
-        live = (t for t in waiting if t in self._live)
+        live = (t for t in waiting if t in self._live and self._readers[t])
         taken = [self._consider(t, lambda saved: ties or saved > 0) for t in live]
         return any(taken)
 
