@@ -8,7 +8,7 @@
 #     make type      mypy, strict, the tests included
 #     make bench     time and memory of onnxac itself
 #     make package   wheel and sdist, checked, installed and run in a fresh environment
-#     make schema    write onnxac/report.schema.json anew from the dataclasses
+#     make schema    write onnxac/report/report.schema.json anew from the dataclasses
 #     make clean     remove everything that was made
 
 .DEFAULT_GOAL := help
@@ -57,7 +57,7 @@ venv: $(VENV)/group-dev
 # What people want to see first.
 
 DEMO := build/demo
-DEMO_MODEL := models/corpus/acnet_seed.B.train.onnx
+DEMO_MODEL := models/onnx/acnet_seed/B.onnx
 
 .PHONY: demo
 demo: $(VENV)/made
@@ -87,20 +87,20 @@ lint: $(VENV)/group-lint
 .PHONY: type
 type: $(VENV)/group-lint $(VENV)/group-test $(VENV)/group-browser
 	$(BIN)/mypy
-	MYPYPATH=tests $(BIN)/mypy tests/*.py
-	MYPYPATH=tests:tests/diff $(BIN)/mypy tests/diff
-	MYPYPATH=tests:tests/integration $(BIN)/mypy tests/integration
+	MYPYPATH=tests/support $(BIN)/mypy tests/*.py tests/support/*.py
+	MYPYPATH=tests/support:tests/diff $(BIN)/mypy tests/diff
+	MYPYPATH=tests/support:tests/integration $(BIN)/mypy tests/integration
 
 .PHONY: bench
 bench: $(VENV)/made
 	-$(PIP) install --group compare
-	$(BIN)/python tests/speed.py
-	$(BIN)/python tests/costs.py
+	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/costs.py
 
 .PHONY: schema
 schema: $(VENV)/made
-	$(BIN)/python -m onnxac.schema > build.schema.json
-	mv build.schema.json onnxac/report.schema.json
+	$(BIN)/python -m onnxac.report.schema > build.schema.json
+	mv build.schema.json onnxac/report/report.schema.json
 
 # The package, as others get it.
 

@@ -30,9 +30,9 @@ from rich.console import Console
 from rich.table import Table
 
 import onnxac
-from onnxac.bench import compare_latency
+from onnxac.proof.latency import compare_latency
 
-DEFAULT = Path(__file__).parent.parent / "models" / "mobileone.L.onnx"
+DEFAULT = Path(__file__).parent.parent / "models" / "onnx/mobileone/L.onnx"
 FREE_EXTENT = 32
 
 Inputs = dict[str, NDArray[np.float32]]

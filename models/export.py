@@ -77,30 +77,20 @@ def export_entry(entry: Entry) -> list[Record]:
     with torch.no_grad():
         expected = [model(x).numpy()]
     records = []
+    (ROOT / "onnx" / entry.name).mkdir(parents=True, exist_ok=True)
     deploy = None
     if entry.deploy:
-        deploy = ROOT / f"{entry.name}.deploy.onnx"
+        deploy = ROOT / "onnx" / entry.name / "deploy.onnx"
         dynamic = any(flavour.endswith("dhw") for flavour in entry.flavours)
         export(deploy_form(model), x, deploy, entry.deploy + "dhw" * dynamic)
         records.append(describe(deploy, entry.name, "deploy", None))
     for flavour in entry.flavours:
-        path = ROOT / f"{entry.name}.{flavour}.onnx"
+        path = ROOT / "onnx" / entry.name / f"{flavour}.onnx"
         export(model, x, path, flavour)
         error = relative_error(run(path, {"input": x.numpy()}), expected)
         if error >= 1e-5:
             raise AssertionError(f"{path.name} is {error:.1e} off the module it was exported from")
         records.append(describe(path, entry.name, flavour, deploy))
-    return records
-
-
-def index_corpus() -> list[Record]:
-    """Describe the exports in corpus/, which other scripts made: NAME.FLAVOUR.train.onnx."""
-    records = []
-    for path in sorted((ROOT / "corpus").glob("*.onnx")):
-        block, flavour, *_ = path.name.split(".")
-        deploy = path.with_name(f"{block}.deploy.onnx")
-        fused = deploy if flavour != "deploy" and deploy.exists() else None
-        records.append(describe(path, block, flavour, fused))
     return records
 
 
@@ -136,7 +126,6 @@ def main(prefixes: list[str]) -> None:
             continue
         merge_into_index(records)
         print(f"{entry.name}:", ", ".join(f"{r['flavour']} {r['nodes']}" for r in records))
-    merge_into_index(index_corpus())
     update_readme()
     if failed:
         sys.exit("\n".join(failed))

@@ -237,10 +237,13 @@ def main() -> None:
     records: list[Record] = []
     for name, (build, shape, opset) in GRAPHS.items():
         train, x, deploy, y = build()
-        paths = (ROOT / f"{name}.onnx", ROOT / f"{name}.deploy.onnx")
+        block, _, flavour = name.partition(".")
+        folder = ROOT / "onnx" / block
+        folder.mkdir(parents=True, exist_ok=True)
+        stem = flavour or "plain"
+        paths = (folder / f"{stem}.onnx", folder / f"{stem}.deploy.onnx")
         train.save(paths[0], shape, x, opset)
         deploy.save(paths[1], shape, y, opset)
-        block, _, flavour = name.partition(".")
         records += [
             describe(paths[0], block, flavour, paths[1]),
             describe(paths[1], block, "deploy", None),

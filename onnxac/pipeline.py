@@ -14,14 +14,14 @@ from pathlib import Path
 from onnx import ModelProto
 
 import onnxac
-from onnxac import account
-from onnxac.files import Draft, check, external_tensors, read
-from onnxac.model import Model, assemble, from_proto
-from onnxac.plan import make_plan
+from onnxac.graph.files import Draft, check, external_tensors, read
+from onnxac.graph.model import Model, assemble, from_proto
+from onnxac.planning.plan import make_plan
+from onnxac.planning.statistics import digest_of, model_info
+from onnxac.planning.survey import survey
 from onnxac.report import Report
-from onnxac.rewrite import Rewriter
-from onnxac.stats import digest_of, model_info
-from onnxac.survey import survey
+from onnxac.rewriting import changes as account
+from onnxac.rewriting.rewrite import Rewriter
 
 ModelOrPath = ModelProto | str | os.PathLike[str]
 
@@ -183,7 +183,7 @@ def _tried(
         raise_if_failed(found)
         report = replace(report, verification=found)
     if options.latency:
-        from onnxac.bench import compare_latency
+        from onnxac.proof.latency import compare_latency
 
         options.progress("timing")
         report = replace(report, latency=compare_latency(before, after, shapes=options.shapes))

@@ -109,14 +109,14 @@ def test_json(capsys: Capture) -> None:
 
 
 def test_github(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    monkeypatch.setenv("GITHUB_WORKSPACE", str(NETWORK.parents[1]))
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(NETWORK.parents[3]))
     odd = Path("a,b:c 100%.onnx")
     odd.write_bytes(b"")
     arguments = [UNFUSED, CLEAN, str(odd), "--format", "github", "--max-nodes", "3", "-q"]
     assert run(["check", *arguments]) == 2
     first, second, third = capsys.readouterr().out.splitlines()
     assert first.startswith(
-        f"::error title=onnxac%3A Model can be merged,file=models/{NETWORK.name}::"
+        f"::error title=onnxac%3A Model can be merged,file=models/onnx/repvgg/{NETWORK.name}::"
     )
     assert "4 blocks can be merged" in first
     assert "23 nodes where 3 are allowed" in first

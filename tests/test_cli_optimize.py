@@ -132,7 +132,7 @@ def test_summary_goes_where_github_wants_it(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(Path("step.md").resolve()))
     assert optimize("--summary", ACNET, "out.onnx", "-q") == 0
     text = Path("step.md").read_text(encoding="utf-8")
-    assert text.startswith("before\n### onnxac: `acb_p1.L.onnx`")
+    assert text.startswith("before\n### onnxac: `L.onnx`")
     assert optimize(ACNET, "out.onnx", "--summary", "own.md", "-q") == 0
     assert Path("own.md").read_text(encoding="utf-8").startswith("### onnxac")
     assert Path("step.md").read_text(encoding="utf-8") == text
@@ -188,7 +188,7 @@ def test_wrong_result_writes_nothing(
 
 
 def test_shape_of_an_input(capsys: Capture) -> None:
-    dynamic = ACNET.with_name("acb_p1.Ldhw.onnx")
+    dynamic = ACNET.with_name("Ldhw.onnx")
     assert optimize(dynamic, "out.onnx", "--shape", "input:1,4,9,11", "-v") == 0
     assert "[1, 4, 9, 11]" in capsys.readouterr().err
     assert optimize(dynamic, "out.onnx", "--shape", "input=1,4,9,11") == 2

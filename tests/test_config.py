@@ -10,8 +10,7 @@ import pytest
 import typer
 from cli_harness import ACNET, MODELS
 
-from onnxac import config
-from onnxac.cli import app, run
+from onnxac.cli import app, config, run
 from onnxac.errors import UsageError
 
 Capture = pytest.CaptureFixture[str]
@@ -111,7 +110,7 @@ def test_the_command_line_wins(capsys: Capture) -> None:
 
 
 def test_lists_and_numbers_reach_the_commands(capsys: Capture) -> None:
-    dynamic = MODELS / "acb_p1.Ldhw.onnx"
+    dynamic = MODELS / "onnx/acb_p1/Ldhw.onnx"
     write("onnxac.toml", 'shape = ["input:1,4,9,11"]\ntolerance = 0.5\ntimeout = 100')
     assert run(["verify", str(dynamic), str(dynamic), "-v"]) == 0
     said = capsys.readouterr().out

@@ -14,7 +14,7 @@ from exact import feeds, operators, run
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onnxac.errors import ModelError, OutputError, VerificationError
-from onnxac.files import Draft, data_range, read
+from onnxac.graph.files import Draft, data_range, read
 from onnxac.pipeline import Options, optimize, optimize_file
 
 QUICK = Options(verify=False)

@@ -45,12 +45,12 @@ DEEP = {"unireplknet": 3e-6}
 _LARGER = "a few bytes larger"
 _CONCAT = "branches behind a Concat"
 NOT_YET: dict[str, str] = {
-    "concat_mixed.L.onnx": _CONCAT,
-    "concat_mixed.deploy.onnx": "merged, and larger for it",
-    "concat_project.B.onnx": _CONCAT,
-    "concat_project.D.onnx": _CONCAT,
-    "concat_project.L.onnx": _CONCAT,
-    "lcnetv3.paddle.deploy.onnx": _LARGER,
+    "onnx/concat_mixed/L.onnx": _CONCAT,
+    "onnx/concat_mixed/deploy.onnx": "merged, and larger for it",
+    "onnx/concat_project/B.onnx": _CONCAT,
+    "onnx/concat_project/D.onnx": _CONCAT,
+    "onnx/concat_project/L.onnx": _CONCAT,
+    "onnx/lcnetv3/paddle.deploy.onnx": _LARGER,
 }
 
 
@@ -61,7 +61,7 @@ def named(record: dict[str, Any]) -> Any:
 
 
 def is_deploy(record: dict[str, Any]) -> bool:
-    return str(record["file"]).endswith(".deploy.onnx")
+    return str(record["file"]).endswith("deploy.onnx")
 
 
 TRAIN_FORMS = [named(r) for r in RECORDS if "deploy" in r]
@@ -113,7 +113,7 @@ def test_where_there_is_nothing_to_gain_nothing_is_lost(record: dict[str, Any]) 
 @pytest.mark.parametrize("flavour", ["L", "B", "D", "DN"])
 def test_parallel_branches_become_one(flavour: str) -> None:
     """3x3, 5x5 and 7x7, each with ReLU and max pool, and Concat: it pays here."""
-    report = report_of(f"parallel_branches.{flavour}.onnx")
+    report = report_of(f"onnx/parallel_branches/{flavour}.onnx")
     assert_proven(report, "parallel_branches")
     assert report.after.stats.ops["Conv"] == 1
     assert report.after.stats.nodes < report.before.stats.nodes

@@ -17,10 +17,9 @@ import pytest
 from cli_harness import ACNET, MODELS, NETWORK, ROOT
 from rich.console import Console, RenderableType
 
-from onnxac import Options, optimize, schema
+from onnxac import Options, optimize
 from onnxac.gate import Finding, Problem
 from onnxac.pipeline import inspect
-from onnxac.refusals import grouped
 from onnxac.render import gate, merged, words
 from onnxac.render.document import read_report, to_json
 from onnxac.render.explanation import explanation, node_explanation
@@ -44,7 +43,9 @@ from onnxac.report import (
     Refusal,
     Report,
     Verification,
+    schema,
 )
+from onnxac.report.refusals import grouped
 
 HOSTILE = "/a|b`c`<b>&[red]\x1b[31m\r\n| x |\u202e::%0A\x07"
 
@@ -246,15 +247,15 @@ def real() -> Report:
 
 
 def test_the_schema_is_that_of_the_dataclasses() -> None:
-    held = files("onnxac").joinpath("report.schema.json").read_text(encoding="utf-8")
+    held = files("onnxac.report").joinpath("report.schema.json").read_text(encoding="utf-8")
     assert json.loads(held) == schema.report_schema(), "run `make schema`"
 
 
 def test_real_reports_fit_their_schema(real: Report, tmp_path: Path) -> None:
     validator = jsonschema.Draft202012Validator(schema.report_schema())
     validator.check_schema(schema.report_schema())
-    names = ("acb_p1.Ldhw", "concat_mixed.D", "linear_bn.L", "acb_1d.B")
-    for found in (real, *(inspect(MODELS / f"{n}.onnx") for n in names)):
+    names = ("acb_p1/Ldhw", "concat_mixed/D", "linear_bn/L", "acb_1d/B")
+    for found in (real, *(inspect(MODELS / "onnx" / f"{n}.onnx") for n in names)):
         path = tmp_path / "report.json"
         path.write_text(to_json(found), encoding="utf-8")
         validator.validate(json.loads(path.read_text(encoding="utf-8")))
@@ -275,7 +276,7 @@ def test_the_schema_rejects_other_things(real: Report) -> None:
 
 def test_markdown(real: Report) -> None:
     text = to_markdown(real)
-    assert text.startswith("### onnxac: `repvgg.D.onnx`, 23 nodes → 11\n")
+    assert text.startswith("### onnxac: `D.onnx`, 23 nodes → 11\n")
     assert "✅ equal within" in text
     assert "| **Nodes** | 23 | 11 | −52 % |" in text
     assert "as fast |" in text

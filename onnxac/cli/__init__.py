@@ -20,7 +20,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from onnxac import config
+from onnxac.cli import config
 from onnxac.cli.bench import bench
 from onnxac.cli.check import check
 from onnxac.cli.diff import diff

@@ -39,8 +39,8 @@ def bench(
     screen = screen_of(context, quiet, verbose, color)
     shapes = shapes_from(shape)
     with screen.progress("timing"):
-        from onnxac.bench import compare_latency
-        from onnxac.files import read
+        from onnxac.graph.files import read
+        from onnxac.proof.latency import compare_latency
         from onnxac.render.latency import latency
 
         for path in (before, after):

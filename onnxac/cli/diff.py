@@ -69,7 +69,7 @@ def diff(
         _check_output(target, before, after)
     with screen.progress("drawing"):
         from onnxac.diff import Known, draw_page, draw_text, gather, model_explorer_mapping
-        from onnxac.files import read
+        from onnxac.graph.files import read
 
         models = read(before), read(after)
         known, infos = _known(report, models, (before, after))
@@ -103,7 +103,7 @@ def _known(
     Raises UsageError where the report is about another model.
     """
     if report is None:
-        from onnxac.stats import foreign_info
+        from onnxac.planning.statistics import foreign_info
 
         first, second = (foreign_info(m, str(p)) for m, p in zip(models, paths, strict=True))
         return None, (first, second)

@@ -32,8 +32,8 @@ def explain(
     """
     screen = screen_of(context, quiet, verbose, color)
     with screen.progress("looking"):
-        from onnxac.files import read
-        from onnxac.lookup import find_node
+        from onnxac.cli.lookup import find_node
+        from onnxac.graph.files import read
         from onnxac.pipeline import Options, inspect
         from onnxac.render.explanation import explanation, node_explanation
 

@@ -10,7 +10,7 @@ from onnx import ModelProto
 
 from onnxac.cli.options import STDIO
 from onnxac.errors import ModelError, UsageError
-from onnxac.files import Draft, external_tensors, parse, read
+from onnxac.graph.files import Draft, external_tensors, parse, read
 from onnxac.pipeline import Options, optimize, optimize_file
 from onnxac.report import Report
 

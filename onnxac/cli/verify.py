@@ -42,7 +42,7 @@ def verify(
     screen = screen_of(context, quiet, verbose, color)
     shapes = shapes_from(shape)
     with screen.progress("comparing"):
-        from onnxac.files import read
+        from onnxac.graph.files import read
         from onnxac.proof import raise_if_failed
         from onnxac.proof import verify as compare
         from onnxac.render.proof import proof

@@ -6,8 +6,9 @@ from collections import Counter
 
 from onnx import ModelProto, NodeProto
 
-from .. import numbers
-from ..report import FusedOperator, Fusion, NodeRef, OutputDifference, Verification
+from onnxac.render import numbers
+from onnxac.report import FusedOperator, Fusion, NodeRef, OutputDifference, Verification
+
 from .drawing import (
     WIDTH,
     Drawing,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from .. import numbers
-from ..refusals import Group
-from ..report import ModelInfo, NodeRef, OutputDifference, Verification
+from onnxac.render import numbers
+from onnxac.report import ModelInfo, NodeRef, OutputDifference, Verification
+from onnxac.report.refusals import Group
+
 from .cards import error_text
 from .facts import Facts
 from .html import Markup, join, name, tag

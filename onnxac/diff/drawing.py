@@ -11,8 +11,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import groupby, product
 
-from .. import numbers
-from ..report import Branch, FusedOperator, NodeRef
+from onnxac.render import numbers
+from onnxac.report import Branch, FusedOperator, NodeRef
+
 from .html import Markup, join, tag
 
 WIDTH = 320

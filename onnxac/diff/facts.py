@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from onnx import ModelProto
 
-from .. import numbers
-from ..refusals import Group, grouped
-from ..report import GraphStats, Latency, ModelInfo, Report, Verification
+from onnxac.render import numbers
+from onnxac.report import GraphStats, Latency, ModelInfo, Report, Verification
+from onnxac.report.refusals import Group, grouped
+
 from .matching import match
 from .pairing import Matching
 
@@ -96,7 +97,7 @@ def gather(before: ModelProto, after: ModelProto, known: Known) -> Facts:
 
 def _weigh(model: ModelProto) -> ModelInfo:
     # To show a report needs nothing of the optimizer; this does.
-    from ..stats import foreign_info
+    from onnxac.planning.statistics import foreign_info
 
     return foreign_info(model)
 

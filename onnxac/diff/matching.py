@@ -11,7 +11,8 @@ from collections import Counter
 
 from onnx import ModelProto
 
-from ..report import Fusion, NodeRef, Report
+from onnxac.report import Fusion, NodeRef, Report
+
 from .foreign import match_foreign
 from .index import GraphIndex
 from .pairing import Counterpart, Matching, pair_by_name, rest

@@ -12,8 +12,9 @@ from pathlib import PurePath
 
 from onnx import ModelProto
 
-from .. import numbers
-from ..report import ModelInfo, Report, Verification
+from onnxac.render import numbers
+from onnxac.report import ModelInfo, Report, Verification
+
 from .cards import cards
 from .details import left_alone, proof, provenance
 from .facts import Facts, Known, gather

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .. import numbers
+from onnxac.render import numbers
+
 from .facts import Facts, Total
 from .html import Markup, join, name, tag
 

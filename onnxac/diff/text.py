@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 
 from onnx import ModelProto
 
-from .. import numbers
-from ..refusals import Group
-from ..report import FusedOperator, Fusion, ModelInfo, Report, Verification
+from onnxac.render import numbers
+from onnxac.report import FusedOperator, Fusion, ModelInfo, Report, Verification
+from onnxac.report.refusals import Group
+
 from .cards import error_text, fusion_title
 from .drawing import branch_title, own_branches
 from .facts import Facts, Known, gather

@@ -41,7 +41,8 @@ from pathlib import Path
 import onnx
 
 from onnxac.errors import RuntimeFailure, UsageError, VerificationError
-from onnxac.inputs import (
+from onnxac.proof.compare import epsilon
+from onnxac.proof.feeds import (
     Model,
     Port,
     Signature,
@@ -50,7 +51,6 @@ from onnxac.inputs import (
     read_signature,
     to_bytes,
 )
-from onnxac.proof.compare import epsilon
 from onnxac.proof.noise import coarsest_epsilon, write_noisy
 from onnxac.proof.process import Worker
 from onnxac.proof.trial import AFTER, BEFORE, Trial

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxac.inputs import Array
+from onnxac.proof.feeds import Array
 
 # Distance from 1 to the next number, by the name of the type. NumPy knows the first three only.
 EPSILON = {

@@ -16,8 +16,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from onnxac.inputs import Array, Feed
 from onnxac.proof.compare import epsilon
+from onnxac.proof.feeds import Array, Feed
 
 # Floating-point operands that steer rather than weigh: half an ulp may cost a whole row.
 STEERING = frozenset({"Resize", "Upsample", "Range", "NonMaxSuppression", "OneHot", "Pad"})

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import Any
 
 from onnxac.errors import RuntimeFailure, UsageError
-from onnxac.inputs import Array, Feed
 from onnxac.proof import worker
+from onnxac.proof.feeds import Array, Feed
 
 Outputs = dict[str, list[Array]]
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from onnxac.inputs import (
+from onnxac.proof.feeds import (
     INTEGER_RANGES,
     Feed,
     Fill,

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from onnxac.errors import RuntimeFailure, VerificationError
-from onnxac.inputs import Array, Feed, Shape, Signature
 from onnxac.proof.compare import EXACT, Gap, base_tolerance, gap
+from onnxac.proof.feeds import Array, Feed, Shape, Signature
 from onnxac.proof.noise import perturb_feeds
 from onnxac.proof.process import Outputs, Rejection, Worker
 from onnxac.proof.schedule import Run, first_runs, further_runs

@@ -9,13 +9,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from onnxac import numbers
-from onnxac.refusals import Group, grouped
+from onnxac.render import numbers
 from onnxac.render.merged import merged
 from onnxac.render.refused import refused
 from onnxac.render.rules import advice
 from onnxac.render.words import branch, channels, extent, kernel, node_name, one_line, pads, saved
 from onnxac.report import Branch, Fusion, NodeRef, Report
+from onnxac.report.refusals import Group, grouped
 
 
 def explanation(report: Report, details: bool) -> Iterator[RenderableType]:

@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 
 from rich.text import Text
 
-from onnxac import numbers
 from onnxac.gate import OVER_BUDGET, UNFUSED, UNREADABLE, Finding
+from onnxac.render import numbers
 from onnxac.render.words import one_line
 
 HINTS = {

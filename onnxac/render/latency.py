@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from onnxac import numbers
+from onnxac.render import numbers
 from onnxac.render.words import milliseconds, one_line
 from onnxac.report import Latency
 

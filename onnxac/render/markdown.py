@@ -6,8 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePath
 
-from onnxac import numbers
-from onnxac.refusals import grouped
+from onnxac.render import numbers
 from onnxac.render.proof import sentence
 from onnxac.render.totals import changed_operators, macs_label
 from onnxac.render.words import (
@@ -21,6 +20,7 @@ from onnxac.render.words import (
     title,
 )
 from onnxac.report import Fusion, Report
+from onnxac.report.refusals import grouped
 
 FUSIONS_SHOWN, GROUPS_SHOWN = 100, 20
 

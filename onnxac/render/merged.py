@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from onnxac import numbers
+from onnxac.render import numbers
 from onnxac.render.kernels import pictures
 from onnxac.render.words import branches, channels, kernel, node_name, pads, title
 from onnxac.report import FusedOperator, Fusion, Report

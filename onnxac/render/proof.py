@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from onnxac import numbers
+from onnxac.render import numbers
 from onnxac.render.words import one_line
 from onnxac.report import Verification
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from onnxac import numbers
-from onnxac.refusals import grouped
+from onnxac.render import numbers
 from onnxac.render.words import node_name, one_line
 from onnxac.report import Refusal
+from onnxac.report.refusals import grouped
 
 GROUPS_SHOWN, NAMES_SHOWN = 8, 3
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from rich.table import Table
 from rich.text import Text
 
-from onnxac import numbers
+from onnxac.render import numbers
 from onnxac.render.words import milliseconds, one_line
 from onnxac.report import GraphStats, Latency, Report
 

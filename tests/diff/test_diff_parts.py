@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 from diff_models import acnet, fusion, info, reported
 
-from onnxac import numbers as n
 from onnxac.diff import match, model_explorer_mapping, render_text
 from onnxac.diff.drawing import Lattice, branch_ops, draw
 from onnxac.diff.html import shorten
+from onnxac.render import numbers as n
 from onnxac.report import Branch, FusedOperator, NodeRef
 
 

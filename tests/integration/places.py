@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "models"
-UNFUSED, FUSED = MODELS / "repvgg.L.onnx", MODELS / "repvgg.deploy.onnx"
+UNFUSED, FUSED = MODELS / "onnx/repvgg/L.onnx", MODELS / "onnx/repvgg/deploy.onnx"
 
 # Finds a tool that may not be installed, and skips the test where it is not.
 Tool = Callable[[str], str]

@@ -33,7 +33,7 @@ def rows(table: str) -> dict[str, list[str]]:
     return {label: values for label, *values in (c for c in cells if c)}
 
 
-@pytest.mark.parametrize("model", [(), (MODELS / "repvgg.Ddhw.onnx",)])
+@pytest.mark.parametrize("model", [(), (MODELS / "onnx/repvgg/Ddhw.onnx",)])
 def test_fusing_before_quantization_is_smaller(model: tuple[Path, ...]) -> None:
     found = rows(run("quantize_after_fusion.py", *model))
     for kind in ("float32", "int8"):

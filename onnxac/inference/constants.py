@@ -1,0 +1,211 @@
+"""Constants: tensors that do not depend on any input, computed when somebody asks.
+
+They are computed by onnx's own reference operators, one node at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_graphsurgeon as gs
+from onnx import NodeProto, TensorProto, numpy_helper
+from onnx.external_data_helper import uses_external_data
+from onnx.reference.ops import load_op
+
+from onnxac.graph.files import data_range
+from onnxac.graph.model import Model
+from onnxac.inference.dims import Extent, Shape
+from onnxac.inference.types import TensorTypes
+
+# Results with more elements are left for the runtime to compute.
+_MAX_ELEMENTS = 2**28
+# Larger values are not kept once they were used.
+_SMALL = 1024
+
+_RANDOM = {
+    "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial",
+    "Bernoulli",
+}  # fmt: skip
+# Weights behind these are meant to stay as they are stored.
+QUANTIZED = {"DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear"}
+_SHAPE_ONLY = ("Shape", "Size")
+# Operators that read a second input's type only.
+_TYPE_ONLY = {"CastLike": (1,)}
+
+Values = npt.NDArray[Any]
+
+
+class Constants(TensorTypes):
+    """The constants of a model's main graph.
+
+    overridable  initializers that are graph inputs too: a caller may give other values
+    failures     constants that can't be computed, and why
+    """
+
+    def __init__(self, model: Model, *, freeze: bool) -> None:
+        super().__init__()
+        graph = model.proto.graph
+        self._folder = model.folder or Path()
+        self._initializers = {t.name: t for t in graph.initializer}
+        self._makers: dict[str, NodeProto] = {}
+        self._values: dict[str, Values] = {}
+        self._opsets = {o.domain: o.version for o in model.proto.opset_import}
+        self.failures: dict[str, str] = {}
+        old_ir = model.proto.ir_version < 4
+        inputs = {i.name for i in graph.input}
+        self.overridable = set() if freeze or old_ir else inputs & self._initializers.keys()
+
+    def is_constant(self, name: str) -> bool:
+        """Whether the tensor does not depend on any graph input."""
+        return name in self._makers or (name in self._initializers and name not in self.overridable)
+
+    def is_made(self, name: str) -> bool:
+        """Whether the tensor is a constant that a node makes, not an initializer."""
+        return name in self._makers
+
+    def is_computed_by(self, node: gs.Node) -> bool:
+        """Whether all the node does is to make constants."""
+        return all(self.is_constant(t.name) for t in node.outputs if t.name)
+
+    def value(self, name: str) -> Values | None:
+        """The constant's value, in its own dtype; None where it is none, or can't be had."""
+        if not self.is_constant(name):
+            return None
+        stack = [name]
+        while stack:
+            top = stack[-1]
+            if top in self._values or top in self.failures:
+                stack.pop()
+            elif top in self._initializers:
+                self._values[top] = self._read(self._initializers[top])
+            else:
+                maker = self._makers[top]
+                needed = [i for i in _computed_from(maker) if i not in self._values]
+                missing = [i for i in needed if i not in self.failures]
+                stack += missing
+                if not missing:
+                    self._compute(maker)
+        return self._values.get(name)
+
+    def release(self, name: str) -> None:
+        """Forget a large value; it is computed again if somebody asks again."""
+        if name in self._values and self._values[name].size > _SMALL:
+            del self._values[name]
+
+    def chain_bytes(self, name: str) -> int:
+        """What the nodes and leaves that compute a constant take in the file."""
+        nodes, leaves, _ = self._chain(name)
+        return sum(int(n.ByteSize()) for n in nodes) + sum(self.nbytes(i) or 0 for i in leaves)
+
+    def type_reads(self, name: str) -> set[str]:
+        """Activations of which a constant's computation reads the type or the shape."""
+        return {r for r in self._chain(name)[2] if not self.is_constant(r)}
+
+    def note_constant(self, node: NodeProto) -> bool:
+        """Take the node's outputs as constants, if they are; inputs have to be noted before."""
+        if not self._is_foldable(node):
+            return False
+        self._makers.update((o, node) for o in node.output if o)
+        return True
+
+    def _chain(self, name: str) -> tuple[list[NodeProto], list[str], list[str]]:
+        """Nodes, leaves and type-only reads of a constant's computation."""
+        nodes: list[NodeProto] = []
+        leaves, reads = list[str](), list[str]()
+        seen, waiting = set[str](), [name]
+        while waiting:
+            top = waiting.pop()
+            if top in seen:
+                continue
+            seen.add(top)
+            maker = self._makers.get(top)
+            if maker is None:
+                leaves.append(top)
+                continue
+            nodes.append(maker)
+            followed = _computed_from(maker)
+            waiting += followed
+            reads += [i for i in maker.input if i and i not in followed]
+        return nodes, leaves, reads
+
+    def _is_foldable(self, node: NodeProto) -> bool:
+        if node.domain not in ("", "ai.onnx") or node.op_type in _RANDOM | QUANTIZED:
+            return False
+        if any(a.HasField("g") or a.graphs for a in node.attribute):
+            return False
+        if node.op_type in _SHAPE_ONLY:
+            shape = self.shape(node.input[0])
+            return shape is not None and _dims(node, shape) is not None
+        free = _TYPE_ONLY.get(node.op_type, ())
+        return all(self.is_constant(i) for i in _computed_from(node)) and all(
+            self.dtype(node.input[n]) is not None for n in free
+        )
+
+    def _read(self, tensor: TensorProto) -> Values:
+        if uses_external_data(tensor):
+            data_range(tensor, self._folder)
+        return np.asarray(numpy_helper.to_array(tensor, str(self._folder)))
+
+    def _compute(self, node: NodeProto) -> None:
+        lost = next((self.failures[i] for i in node.input if i in self.failures), None)
+        if lost is None and any(self.count(o) > _MAX_ELEMENTS for o in node.output if o):
+            lost = "the result is too large to store"
+        if lost is None:
+            try:
+                results = self._run(node)
+            except Exception as error:  # a reference operator may raise anything on odd input
+                lost = f"{node.op_type} can't be computed: {' '.join(str(error).split())[:200]}"
+        if lost is not None:
+            self.failures.update((o, lost) for o in node.output if o)
+            return
+        self._values.update(
+            (o, np.asarray(r)) for o, r in zip(node.output, results, strict=False) if o
+        )
+
+    def _run(self, node: NodeProto) -> Sequence[Values]:
+        if node.op_type in _SHAPE_ONLY:
+            dims = _dims(node, self.shape(node.input[0]) or ()) or []
+            return [np.asarray(dims if node.op_type == "Shape" else math.prod(dims), np.int64)]
+        free = _TYPE_ONLY.get(node.op_type, ())
+        inputs = [
+            self._blank(i) if n in free else self._values[i] if i else None
+            for n, i in enumerate(node.input)
+        ]
+        return run_node(node, inputs, self._opsets)
+
+    def _blank(self, name: str) -> Values:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(self.dtype(name) or TensorProto.FLOAT)
+        return np.zeros((1,), dtype)
+
+
+def _computed_from(node: NodeProto) -> list[str]:
+    """Inputs whose values the node reads, not only their types."""
+    if node.op_type in _SHAPE_ONLY:
+        return []
+    free = _TYPE_ONLY.get(node.op_type, ())
+    return [i for n, i in enumerate(node.input) if i and n not in free]
+
+
+def _dims(node: NodeProto, shape: Shape) -> list[int] | None:
+    """What a Shape or Size node reads of the shape; None where that is dynamic."""
+    attrs = {a.name: a.i for a in node.attribute}
+    dims = shape[attrs.get("start", 0) : attrs.get("end", len(shape))]
+    found = [d for d in dims if not isinstance(d, Extent)]
+    return found if len(found) == len(dims) else None
+
+
+def run_node(
+    node: NodeProto, inputs: Sequence[Values | None], opsets: dict[str, int]
+) -> Sequence[Values]:
+    """Outputs of one node by onnx's reference operator. Raises whatever that raises."""
+    version = opsets.get("", opsets.get("ai.onnx", 1))
+    operator = load_op("", node.op_type, version)
+    parameters = {"log": lambda *_: None, "opsets": {"": version}, "verbose": 0, "new_ops": None}
+    result: Sequence[Values] = operator(node, parameters).run(*inputs)
+    return result

@@ -1,0 +1,93 @@
+"""Element types and shapes of tensors, by name.
+
+onnx describes a dynamic extent by a name only. Here every extent has one: two that are not
+known to be equal never compare equal, and those that a window made are formulas.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import onnx
+from onnx import TensorProto, TypeProto
+
+from onnxac.inference.dims import Dim, Extent, Shape
+
+
+class TensorTypes:
+    """The types that are known so far."""
+
+    def __init__(self) -> None:
+        self._dtypes: dict[str, int] = {}
+        self._shapes: dict[str, Shape] = {}
+        self._extents: dict[str, Extent] = {}
+
+    def shape(self, name: str) -> Shape | None:
+        """The tensor's shape; None where even its rank is unknown."""
+        return self._shapes.get(name)
+
+    def dtype(self, name: str) -> int | None:
+        """The tensor's element type, a TensorProto.DataType; None where unknown."""
+        return self._dtypes.get(name)
+
+    def count(self, name: str) -> float:
+        """Number of elements; infinite where it is not known."""
+        dims = self.shape(name)
+        if dims is None:
+            return math.inf
+        numbers = [d for d in dims if not isinstance(d, Extent)]
+        return math.prod(numbers) if len(numbers) == len(dims) else math.inf
+
+    def nbytes(self, name: str) -> int | None:
+        """Size of the tensor's data; None where it is not known."""
+        count, dtype = self.count(name), self.dtype(name)
+        if math.isinf(count) or dtype is None or dtype == TensorProto.STRING:
+            return None
+        return int(count) * int(onnx.helper.tensor_dtype_to_np_dtype(dtype).itemsize)
+
+    def type_of(self, dtype: int, dims: Sequence[Dim | None]) -> TypeProto:
+        """A tensor type; an extent of None is one that nothing is known of."""
+        self._extents.update((str(d), d) for d in dims if isinstance(d, Extent))
+        return onnx.helper.make_tensor_type_proto(
+            dtype, [d if isinstance(d, int) or d is None else str(d) for d in dims]
+        )
+
+    def define(self, name: str, kind: TypeProto) -> TypeProto:
+        """Set the type of a tensor; returns it with a name for every unknown extent."""
+        kind = _named(name, kind)
+        tensor = kind.tensor_type
+        self._dtypes.pop(name, None)
+        self._shapes.pop(name, None)
+        if tensor.elem_type:
+            self._dtypes[name] = tensor.elem_type
+        if tensor.HasField("shape"):
+            self._shapes[name] = tuple(
+                d.dim_value if d.HasField("dim_value") else self._extent(d.dim_param)
+                for d in tensor.shape.dim
+            )
+        return kind
+
+    def define_like(self, name: str, other: str, channels: int | None = None) -> None:
+        """Give a new tensor the type of another one, but for the number of channels."""
+        dtype, shape = self.dtype(other), self.shape(other)
+        if dtype is not None:
+            self._dtypes[name] = dtype
+        if shape is not None:
+            self._shapes[name] = shape if channels is None else (shape[0], channels, *shape[2:])
+
+    def _extent(self, text: str) -> Extent:
+        return self._extents.setdefault(text, Extent(text))
+
+
+def _named(name: str, kind: TypeProto) -> TypeProto:
+    """Give every unknown extent a name of its own, so that it equals only itself."""
+    dims = kind.tensor_type.shape.dim
+    if all(d.HasField("dim_value") or d.dim_param for d in dims):
+        return kind
+    copy = TypeProto()
+    copy.CopyFrom(kind)
+    for i, d in enumerate(copy.tensor_type.shape.dim):
+        if not d.HasField("dim_value") and not d.dim_param:
+            d.dim_param = f"?{name}.{i}"
+    return copy

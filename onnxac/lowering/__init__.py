@@ -1,0 +1,40 @@
+"""Operators as affine sums: one small function per operator.
+
+All knowledge of attributes, opsets and layouts lives in this package. Each function takes
+a node and one of its outputs and returns the output's definition over the node's inputs;
+an `Obstacle` where the operator could be linear but this node is not, with the reason;
+or None where there is nothing to say (a Mul of two activations is simply not linear).
+"""
+
+from __future__ import annotations
+
+import onnx_graphsurgeon as gs
+
+from onnxac.algebra import AffineSum, Obstacle
+from onnxac.lowering import channels, identities, matmul, movement, pointwise, shapes, windowed
+from onnxac.lowering.context import Context, Lowered, Rule
+
+RULES: dict[str, Rule] = {
+    **identities.RULES,
+    **pointwise.RULES,
+    **windowed.RULES,
+    **movement.RULES,
+    **channels.RULES,
+    **matmul.RULES,
+    **shapes.RULES,
+}
+
+__all__ = ["RULES", "Context", "Lowered", "lower"]
+
+
+def lower(node: gs.Node, output: int, context: Context) -> Lowered:
+    """Definition of the node's output number `output`; see the package's docstring."""
+    rule = RULES.get(node.op)
+    if rule is None or node.domain not in (None, "", "ai.onnx"):
+        return None
+    if not context.is_float(node.outputs[output].name):
+        return None
+    found = rule(node, output, context)
+    if isinstance(found, AffineSum) and any(not s for s in found.sources):
+        return Obstacle("attributes", f"{node.op} lacks an input")
+    return found

@@ -1,0 +1,331 @@
+"""Chains of operators that only move data: recognised by what they compute.
+
+Exporters write one and the same border in hundreds of ways: Pad, then four ScatterND with
+indices from Shape, Range and Expand; Transposes around them; Slice and Concat for a circular
+padding. So such a region is not matched but run, with NumPy, on labels instead of values:
+every source element carries its own number. What comes out says where each output element
+comes from, or which constant it holds. If that is a crop or an extension of the source, the
+region is one `Axis` per spatial axis and, where the border holds constants, a fill.
+
+With dynamic extents it is run at several sizes, all larger than any integer in the region,
+and the geometry has to be the same. Sizes that the region itself rejects (a border width
+that an exporter baked in) don't count, as long as one is left.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from onnx import NodeProto
+
+from onnxac.algebra import AffineSum, Deferred
+from onnxac.algebra.kernel import Array
+from onnxac.inference.constants import Values, run_node
+from onnxac.inference.dims import Extent
+from onnxac.lowering.context import Context, shifted
+from onnxac.lowering.labels import Located, locate
+
+# Operators that move data, and the inputs that are moved; None for all of them.
+_MOVED: dict[str, tuple[int, ...] | None] = {
+    "Pad": (0,), "ScatterND": (0, 2), "ScatterElements": (0, 2), "Transpose": (0,),
+    "Slice": (0,), "Concat": None, "Gather": (0,), "Reshape": (0,), "Identity": (0,),
+    "Squeeze": (0,), "Unsqueeze": (0,), "Flatten": (0,), "Expand": (0,), "Where": (1, 2),
+}  # fmt: skip
+# A region without any of these is lowered operator by operator.
+_TELLING = {"ScatterND", "ScatterElements", "Concat", "Where", "Gather"}
+_MAX_NODES = 20_000
+_MAX_ELEMENTS = 2**23
+_MAX_TRIES = 256
+# Labels start here, twice: far beyond any constant, and exact in float64.
+_LOW, _HIGH = 2.0**40, 2.0**41
+
+Sizes = dict[str, int]
+_Role = Literal["data", "shape", "index"]
+
+
+@dataclass(frozen=True)
+class Region:
+    """Nodes that compute `tensor` from `source`; `inner` are needed for nothing else."""
+
+    tensor: str
+    source: str
+    inner: frozenset[int]
+    definition: AffineSum
+
+
+class _RejectedError(Exception):
+    """The region can't be computed at these sizes."""
+
+
+class Regions:
+    """Finds the regions of a graph.
+
+    nodes   those that matter; readers that are not among them don't count
+    origin  the protobuf of a node, as it was read
+    fixed   tensors that are needed by name
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[gs.Node],
+        context: Context,
+        origin: Callable[[gs.Node], NodeProto | None],
+        fixed: frozenset[str],
+    ) -> None:
+        self._nodes, self._context, self._fixed, self._origin = nodes, context, fixed, origin
+        self._facts = context.facts
+        self._known = {id(n) for n in nodes}
+        self._makers = {t.name: n for n in nodes for t in n.outputs if t.name}
+
+    def find(self) -> list[Region]:
+        """All regions, the last of the graph first; none lies inside another."""
+        found: list[Region] = []
+        inside: set[int] = set()
+        for node in reversed(self._nodes):
+            if (
+                node.op in _MOVED
+                and id(node) not in inside
+                and self._context.is_float(node.outputs[0].name)
+            ):
+                region = self._region(node)
+                if region is not None:
+                    found.append(region)
+                    inside |= region.inner
+        return found
+
+    def _region(self, head: gs.Node) -> Region | None:
+        nodes, source = self._trace(head)
+        if source is None or not any(n.op in _TELLING for n in nodes):
+            return None
+        shape = self._facts.shape(source)
+        output = self._facts.shape(head.outputs[0].name)
+        if shape is None or output is None or len(shape) != len(output) or len(shape) < 3:
+            return None
+        if shape[1] != output[1] or not isinstance(shape[1], int):
+            return None
+        located = self._located(head.outputs[0].name, source, nodes)
+        if located is None:
+            return None
+        conv = shifted(located.axes, shape[1], self._context.step(head))
+        if located.fill is not None:
+            conv = replace(conv, fill=Deferred.of(located.fill))
+        inner = self._inner(head, nodes)
+        steps = frozenset(self._context.step(n) for n in nodes)
+        return Region(
+            head.outputs[0].name, source, inner, AffineSum(((source, conv),), None, steps)
+        )
+
+    def _trace(self, head: gs.Node) -> tuple[list[gs.Node], str | None]:
+        """Nodes of the region that ends in `head`, and the one tensor whose data it moves.
+
+        A tensor is followed for its data, as an index, or only for its shape.
+        """
+        found: dict[int, gs.Node] = {}
+        seen: set[tuple[str, str]] = set()
+        sources: set[str] = set()
+        waiting: list[tuple[str, _Role]] = [(head.outputs[0].name, "data")]
+        while waiting and len(found) <= _MAX_NODES:
+            name, role = waiting.pop()
+            if not name or (name, role) in seen or self._facts.is_constant(name):
+                continue
+            seen.add((name, role))
+            node = self._makers.get(name)
+            if role != "index" and (node is None or node.op not in _MOVED or node.domain):
+                if role == "data":
+                    sources.add(name)
+                continue
+            if role == "index" and (node is None or self._context.is_float(name)):
+                return [], None
+            assert node is not None
+            found[id(node)] = node
+            waiting += self._followed(node, role)
+        if waiting or len(sources) != 1:
+            return [], None
+        return list(found.values()), sources.pop()
+
+    def _followed(self, node: gs.Node, role: _Role) -> list[tuple[str, _Role]]:
+        if node.op in ("Shape", "Size"):
+            name = node.inputs[0].name
+            return [(name, "shape" if self._context.is_float(name) else "index")]
+        moved = _MOVED[node.op] if role != "index" else ()
+        return [
+            (t.name, role if moved is None or n in moved else "index")
+            for n, t in enumerate(node.inputs)
+        ]
+
+    def _inner(self, head: gs.Node, nodes: list[gs.Node]) -> frozenset[int]:
+        """Nodes that nobody outside the region reads, without the head."""
+        inner = {id(n) for n in nodes} - {id(head)}
+        region = inner | {id(head)}
+        changed = True
+        while changed:
+            outside = {
+                id(n)
+                for n in nodes
+                if id(n) in inner
+                and any(
+                    t.name in self._fixed
+                    or any(id(r) in self._known and id(r) not in region for r in t.outputs)
+                    for t in n.outputs
+                )
+            }
+            inner -= outside
+            region -= outside
+            changed = bool(outside)
+        return frozenset(inner)
+
+    # Sizes to try.
+
+    def _sizes(self, nodes: list[gs.Node], source: str) -> Iterator[Sizes]:
+        inside = {t.name for n in nodes for t in n.outputs}
+        outside = [
+            t.name
+            for n in nodes
+            for t in n.inputs
+            if t.name not in inside and not self._facts.is_constant(t.name)
+        ]
+        roots = sorted(
+            {
+                d.root
+                for t in (source, *outside)
+                for d in self._facts.shape(t) or ()
+                if isinstance(d, Extent)
+            }
+        )
+        extents = {
+            d
+            for n in nodes
+            for t in (*n.inputs, *n.outputs)
+            for d in self._facts.shape(t.name) or ()
+            if isinstance(d, Extent) and d.root in roots
+        }
+        if not roots:
+            yield {}
+            return
+        baked = self._integers(nodes)
+        start = 2 * max(baked, default=0) + 9
+        for n in range(2):
+            yield {
+                r: (2 + n if self._is_batch(r) else start + 7 * n + i) for i, r in enumerate(roots)
+            }
+        options = [
+            [2] if self._is_batch(r) else _fitting(r, extents, baked) or [start] for r in roots
+        ]
+        for combination in itertools.islice(itertools.product(*options), _MAX_TRIES):
+            yield dict(zip(roots, combination, strict=True))
+
+    def _is_batch(self, root: str) -> bool:
+        return any(
+            (shape := self._facts.shape(t.name))
+            and isinstance(shape[0], Extent)
+            and shape[0].root == root
+            for t in self._context.inputs
+        )
+
+    def _integers(self, nodes: list[gs.Node]) -> set[int]:
+        """Integers that the region's own constants hold, where a size may be baked in."""
+        found: set[int] = set()
+        for name in {t.name for n in nodes for t in n.inputs if self._facts.is_constant(t.name)}:
+            value = self._facts.value(name)
+            if value is not None and value.dtype.kind == "i" and value.size <= 64:
+                found |= {abs(int(v)) for v in value.reshape(-1) if abs(int(v)) < 2**20}
+            elif value is not None and value.dtype.kind == "f":
+                found |= set(value.shape)
+        return found
+
+    # Running on labels.
+
+    def _located(self, tensor: str, source: str, nodes: list[gs.Node]) -> Located | None:
+        """The region's geometry, if it is the same at all sizes at which it can be computed."""
+        region = frozenset(id(n) for n in nodes)
+        found: Located | None = None
+        for sizes in self._sizes(nodes, source):
+            try:
+                here = self._at(tensor, source, sizes, region)
+            except _RejectedError:
+                continue
+            if here is None or (found is not None and not here.equals(found)):
+                return None
+            found = here
+        return found
+
+    def _at(self, tensor: str, source: str, sizes: Sizes, region: frozenset[int]) -> Located | None:
+        """Run the region twice: what moves by the distance of the labels is a copy."""
+        shape = self._concrete(source, sizes)
+        count = math.prod(shape)
+        if count > _MAX_ELEMENTS:
+            raise _RejectedError
+        numbers = np.arange(count, dtype=np.float64).reshape(shape)
+        low = self._run(tensor, source, _LOW + numbers, sizes, region)
+        high = self._run(tensor, source, _HIGH + numbers, sizes, region)
+        copied = high - low == _HIGH - _LOW
+        if not np.array_equal(low[~copied], high[~copied]):
+            return None
+        return locate((low - _LOW).astype(np.int64), copied, low, shape)
+
+    def _concrete(self, name: str, sizes: Sizes) -> tuple[int, ...]:
+        shape = self._facts.shape(name)
+        if shape is None or any(isinstance(d, Extent) and d.root not in sizes for d in shape):
+            raise _RejectedError
+        return tuple(d if isinstance(d, int) else d.at(sizes[d.root]) for d in shape)
+
+    def _run(
+        self, tensor: str, source: str, labels: Array, sizes: Sizes, region: frozenset[int]
+    ) -> Array:
+        known: dict[str, Values | None] = {source: labels, "": None}
+        stack = [tensor]
+        while stack:
+            name = stack[-1]
+            if name in known:
+                stack.pop()
+            elif self._facts.is_constant(name):
+                value = self._facts.value(name)
+                # Some operators want one type of both operands, and labels are float64.
+                floats = value is not None and self._context.is_float(name)
+                known[name] = value.astype(np.float64) if floats and value is not None else value
+            else:
+                node = self._makers.get(name)
+                if node is None or id(node) not in region:
+                    # Outside of the region, and read for its shape only.
+                    known[name] = np.zeros(self._concrete(name, sizes))
+                    continue
+                waiting = [t.name for t in node.inputs if t.name not in known]
+                if waiting:
+                    stack += waiting
+                    continue
+                results = self._evaluate(node, [known[t.name] for t in node.inputs])
+                known.update((t.name, r) for t, r in zip(node.outputs, results, strict=False))
+        result = known[tensor]
+        if result is None or result.dtype != np.float64:
+            raise _RejectedError
+        return result
+
+    def _evaluate(self, node: gs.Node, inputs: list[Values | None]) -> Sequence[Values]:
+        origin = self._origin(node)
+        assert origin is not None
+        try:
+            return run_node(origin, inputs, {"": self._context.opset})
+        except Exception as error:  # whatever the reference operator says: not at these sizes
+            raise _RejectedError from error
+
+
+def _fitting(root: str, extents: set[Extent], baked: set[int]) -> list[int]:
+    """Sizes of the root at which some extent of it has a value that is baked in.
+
+    Several sizes may give all extents the same values; one of them is enough.
+    """
+    own = sorted((e for e in extents if e.root == root), key=str)
+    found: dict[tuple[int, ...], int] = {}
+    for extent in own:
+        for value in baked:
+            # ⌊(up·(r − 1) + extent)/stride⌋ + 1 = value, for the smallest such r.
+            r = -(-((value - 1) * extent.stride - extent.extent) // extent.up) + 1
+            if r > 4 and extent.at(r) == value:
+                found.setdefault(tuple(e.at(r) for e in own), r)
+    return sorted(found.values())

@@ -1,0 +1,63 @@
+"""Constant subgraphs that exporters leave behind, as initializers.
+
+A computed constant is stored where that does not enlarge the file: an Expand of a number to
+a large tensor stays an Expand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxac.inference.constants import Values
+from onnxac.inference.facts import Facts
+
+# Bytes that a stored constant may add to the file, beyond what its own nodes and leaves took.
+_SLACK = 256
+
+
+class Folding:
+    """Decides which constants of a graph are stored.
+
+    fixed  names that have to be made by their node: model outputs, what subgraphs read
+    """
+
+    def __init__(self, facts: Facts, fixed: frozenset[str]) -> None:
+        self._facts, self._fixed = facts, fixed
+        self._worth: dict[str, bool] = {}
+
+    def stores(self, name: str) -> bool:
+        """Whether a reader of constant `name` gets an initializer instead."""
+        if name not in self._worth:
+            self._worth[name] = (
+                self._facts.is_made(name) and name not in self._fixed and self._is_worth(name)
+            )
+        return self._worth[name]
+
+    def _is_worth(self, name: str) -> bool:
+        saved, size = self._facts.chain_bytes(name), self._facts.nbytes(name)
+        return size is not None and size <= saved + _SLACK and self._facts.value(name) is not None
+
+    def value(self, name: str) -> Values:
+        """The constant that `stores` said yes to."""
+        value = self._facts.value(name)
+        assert value is not None, name
+        return np.asarray(value)
+
+    def needed(self, nodes: Iterable[gs.Node]) -> dict[str, str]:
+        """Activations whose type or shape a constant is computed from that is not stored."""
+        kept = [n for n in self._fixed if self._facts.is_made(n)]
+        for node in nodes:
+            if not self._facts.is_computed_by(node):
+                kept += [
+                    t.name
+                    for t in node.inputs
+                    if self._facts.is_made(t.name) and not self.stores(t.name)
+                ]
+        return {
+            read: f"{name} is computed from its shape"
+            for name in dict.fromkeys(kept)
+            for read in self._facts.type_reads(name)
+        }

@@ -1,0 +1,100 @@
+"""The plan: which definitions are substituted into which.
+
+    for T in linear tensors, from the outputs to the inputs:
+        if every reader of T can take T's definition in exactly, and the policy takes what
+        that costs instead of what T and the readers cost apart: substitute it, and T is gone
+    until nothing changes
+
+Tensors with a single reader go first, since nothing is written twice by that; then those that
+save time; then those that only save nothing.
+
+A reader may also take in a definition that others keep alive, where that makes the reader
+itself cheaper. Such a search is greedy, and a win may lie behind a step that costs. So each
+region of connected linear tensors is searched under three policies: careful (no step may
+cost), bold (time may not rise) and total (whatever is exact). In the end only what is
+cheaper than the nodes it replaces is kept, and of the three results the cheapest.
+
+`search` has the search itself.
+"""
+
+from __future__ import annotations
+
+import math
+
+import onnx_graphsurgeon as gs
+
+from onnxac.algebra import AffineSum
+from onnxac.inference.facts import Facts
+from onnxac.planning.cost import Cost
+from onnxac.planning.recipes import arrange, size
+from onnxac.planning.search import Links, Plan, Policy, Search
+
+_POLICIES: tuple[Policy, ...] = (
+    lambda before, after: after.is_within(before),
+    lambda before, after: after.time <= before.time,
+    lambda before, after: not math.isinf(after.nodes),
+)
+# In a larger region the total collapse is hopeless, and its terms may be many.
+_MAX_TOTAL = 200
+
+
+def make_plan(
+    definitions: dict[str, AffineSum],
+    costs: dict[str, Cost],
+    pinned: dict[str, str],
+    named: frozenset[str],
+    facts: Facts,
+) -> Plan:
+    """The plan for the linear tensors of a graph.
+
+    definitions  tensor → its definition, in graph order
+    costs        tensor → cost of the nodes that make it
+    pinned       tensor → why it has to stay, for those that something else reads
+    named        tensors whose very name is needed: outputs, and what subgraphs read
+    """
+    plan = Plan()
+    for tensors in _regions(definitions):
+        region = {t: definitions[t] for t in tensors}
+        searches = []
+        for policy in _POLICIES[: 2 if len(region) > _MAX_TOTAL else 3]:
+            search = Search(region, costs, pinned, named, facts, policy)
+            search.run()
+            searches.append(search.outcome())
+            if not search.declined:
+                # No step was refused for its cost: another policy would take the same ones.
+                break
+        best = min(searches, key=lambda o: o.time)
+        plan.changes += best.changes
+        plan.aliases.update(best.aliases)
+        plan.blocked += best.blocked
+    order = {t: i for i, t in enumerate(definitions)}
+    plan.changes.sort(key=lambda c: order[c.redefinitions[0].tensor])
+    return plan
+
+
+def _regions(definitions: dict[str, AffineSum]) -> list[list[str]]:
+    """Linear tensors that read each other, in graph order."""
+    links = Links(definitions)
+    for tensor, definition in definitions.items():
+        for source in definition.sources:
+            if source in definitions:
+                links.join(source, tensor)
+    return links.groups()
+
+
+def node_cost(node: gs.Node, output: str, definition: AffineSum, facts: Facts) -> Cost:
+    """Cost of the node as it is in the graph."""
+    made = sum(1 for t in node.outputs if t.name)
+    if node.op in ("Conv", "ConvTranspose", "MatMul", "Gemm"):
+        return arrange(definition, output, facts).cost
+    if node.op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"):
+        return Cost(nodes=1)
+    elements = size(facts.shape(output))
+    read = sum(size(facts.shape(s)) for s in definition.sources)
+    weights = sum(size(facts.shape(t.name)) for t in node.inputs if facts.is_constant(t.name))
+    macs = 0.0
+    if node.op == "AveragePool":
+        macs = elements * math.prod(a.taps for a in definition.terms[0][1].axes or ())
+    return Cost(
+        macs=macs, computing=0.01 * macs, elements=read + elements, weights=weights, nodes=1 / made
+    )

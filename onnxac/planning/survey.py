@@ -1,0 +1,130 @@
+"""The linear tensors of a graph: their definitions, what they cost, and which must stay."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import onnx_graphsurgeon as gs
+
+from onnxac.algebra import AffineSum, Obstacle
+from onnxac.graph.model import Model, captured_names
+from onnxac.graph.reachable import alive
+from onnxac.inference.facts import Facts
+from onnxac.lowering import Context, Lowered, lower
+from onnxac.lowering.relocation import Region, Regions
+from onnxac.planning.cost import Cost
+from onnxac.planning.folding import Folding
+from onnxac.planning.plan import node_cost
+from onnxac.planning.reordering import Commuter
+from onnxac.planning.search import Blocked
+
+_STANDARD = (None, "", "ai.onnx")
+_NESTED = ("If", "Loop", "Scan")
+_WEIGHTED = frozenset({"Conv", "ConvTranspose", "BatchNormalization", "Gemm"})
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the planner needs to know.
+
+    definitions  tensor → definition, in graph order
+    costs        tensor → cost of the nodes that make it now
+    pinned       tensor → why it has to stay
+    named        tensors needed by their very name: outputs, and what subgraphs read
+    folding      which computed constants will be stored
+    blocked      nodes that could have been linear, and why they are not
+    """
+
+    facts: Facts
+    definitions: dict[str, AffineSum]
+    costs: dict[str, Cost]
+    pinned: dict[str, str]
+    named: frozenset[str]
+    folding: Folding
+    blocked: tuple[Blocked, ...]
+
+
+def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> Survey:
+    """Look at every node once.
+
+    freeze  take initializers that are also graph inputs as constants
+    keep    name patterns of nodes to leave alone
+    """
+    facts = Facts(model, freeze=freeze)
+    captured = captured_names(model.proto.graph)
+    named = frozenset(captured | {t.name for t in model.graph.outputs})
+    kept = _kept(model, keep)
+    commuter = Commuter(model, facts, named, kept)
+    stacks = {s.tensor: s for s in commuter.run()}
+    context = Context(facts, model.graph)
+    nodes = alive(model.graph.nodes, named, facts.is_constant)
+    regions = {r.tensor: r for r in Regions(nodes, context, model.origin, named).find()}
+    inner = frozenset(i for r in regions.values() for i in r.inner)
+    nodes = [n for n in nodes if id(n) not in inner]
+    lowered: dict[str, Lowered] = {}
+    costs: dict[str, Cost] = {}
+    for node in nodes:
+        for index, tensor in enumerate(node.outputs):
+            if tensor.name:
+                region = regions.get(tensor.name)
+                found = _nested(model, node) or _definition(node, index, context, region, kept)
+                lowered[tensor.name] = found
+                if isinstance(found, AffineSum):
+                    costs[tensor.name] = node_cost(node, tensor.name, found, facts)
+                    costs[tensor.name] += Cost(nodes=len(region.inner) if region else 0)
+                    stack = stacks.get(tensor.name)
+                    if stack is not None:
+                        steps = found.steps | {context.step(n) for n in stack.moved}
+                        lowered[tensor.name] = replace(found, steps=steps)
+                        # A Concat that was put in has not cost anything so far.
+                        own = Cost() if stack.partial else costs[tensor.name]
+                        costs[tensor.name] = own + stack.credit
+    folding = Folding(facts, named)
+    pinned = {**folding.needed(nodes), **_pins(model, nodes, lowered, captured)}
+    # A part of a Concat is joined to become one convolution, not to be spread out again.
+    pinned |= {s.tensor: f"{s.tensor} is one convolution's" for s in stacks.values() if s.partial}
+    definitions = {t: s for t, s in lowered.items() if isinstance(s, AffineSum)}
+    obstacles = {t: o for t, o in lowered.items() if isinstance(o, Obstacle)} | commuter.declined
+    blocked = tuple(Blocked(t, o) for t, o in obstacles.items())
+    return Survey(facts, definitions, costs, pinned, named, folding, blocked)
+
+
+def _nested(model: Model, node: gs.Node) -> Obstacle | None:
+    if node.op in _NESTED and model.inner_operators(node) & _WEIGHTED:
+        return Obstacle("subgraph", "what is inside of its body is left as it is")
+    return None
+
+
+def _kept(model: Model, keep: Sequence[str]) -> frozenset[str]:
+    """Outputs of the nodes to leave alone."""
+    nodes = (n for n in model.graph.nodes if any(fnmatch.fnmatchcase(n.name, p) for p in keep))
+    return frozenset(t.name for n in nodes for t in n.outputs if t.name)
+
+
+def _definition(
+    node: gs.Node, index: int, context: Context, region: Region | None, kept: frozenset[str]
+) -> Lowered:
+    if node.outputs[index].name in kept:
+        return Obstacle("keep", "it is kept as it is, as asked")
+    if node.domain not in _STANDARD:
+        return Obstacle("custom", f"{node.domain}.{node.op} is not a standard operator")
+    return region.definition if region else lower(node, index, context)
+
+
+def _pins(
+    model: Model, nodes: Sequence[gs.Node], lowered: dict[str, Lowered], captured: set[str]
+) -> dict[str, str]:
+    pinned = {t.name: f"{t.name} is an output of the model" for t in model.graph.outputs}
+    for name in captured:
+        pinned.setdefault(name, f"{name} is read inside a subgraph")
+    for node in nodes:
+        linear = [isinstance(lowered.get(t.name), AffineSum) for t in node.outputs if t.name]
+        if linear and all(linear):
+            continue
+        for tensor in node.inputs:
+            pinned.setdefault(
+                tensor.name, f"{node.op} {node.name or node.outputs[0].name} reads it too"
+            )
+    return pinned

@@ -1,0 +1,120 @@
+"""What was done to a graph, told in the terms of `report`."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import onnx_graphsurgeon as gs
+
+from onnxac.algebra import Axis
+from onnxac.algebra.affine import Mark
+from onnxac.graph.model import Model
+from onnxac.planning.recipes import Piece
+from onnxac.planning.search import Blocked
+from onnxac.report import Branch, FusedOperator, Fusion, NodeRef, Refusal
+from onnxac.rewriting.rewrite import Applied, AppliedChange
+
+# An obstacle on one of these is told wherever it stands; on others only beside a linear node.
+_WEIGHTED = ("Conv", "ConvTranspose", "BatchNormalization")
+_ALWAYS = ("keep", "custom", "values", "stack", "subgraph")
+# Between other operators it is not worth telling that merging would be dearer, or can't be.
+_BETWEEN = ("cost", "operator", "layout")
+_SUMMED = (*_WEIGHTED, "MatMul", "Gemm", "Add", "Sub", "Sum", "Mul", "Div", "Pad", "AveragePool")
+
+
+class Roll:
+    """The nodes of a graph before it is rewritten: afterwards some have lost their outputs."""
+
+    def __init__(self, model: Model) -> None:
+        nodes = model.graph.nodes
+        self.nodes = tuple(nodes)
+        # Nodes that only came with another order of operators: nobody knows them.
+        self.unknown = frozenset(i for i, n in enumerate(nodes) if model.origin(n) is None)
+        self.refs = tuple(_ref(n) for n in nodes)
+        self.makers = {t.name: i for i, n in enumerate(nodes) for t in n.outputs if t.name}
+        self.readers: dict[str, list[str]] = defaultdict(list)
+        for node in nodes:
+            for tensor in node.inputs:
+                self.readers[tensor.name].append(node.op)
+
+
+def fusions(roll: Roll, applied: Applied) -> tuple[Fusion, ...]:
+    """One fusion per change."""
+    gone = {id(n) for n in applied.removed}
+    return tuple(_fusion(roll, change, gone) for change in applied.changes)
+
+
+def _fusion(roll: Roll, applied: AppliedChange, gone: set[int]) -> Fusion:
+    change = applied.change
+    steps = sorted({s for r in change.redefinitions for s in r.definition.steps})
+    known = not math.isinf(change.before.macs + change.after.macs)
+    return Fusion(
+        output=change.redefinitions[-1].tensor,
+        removed=tuple(
+            roll.refs[s] for s in steps if id(roll.nodes[s]) in gone and s not in roll.unknown
+        ),
+        added=tuple(_ref(n) for n in applied.added),
+        operators=tuple(_operator(roll, node, piece) for node, piece in applied.operators),
+        macs_before=round(change.before.macs) if known else None,
+        macs_after=round(change.after.macs) if known else None,
+    )
+
+
+def _ref(node: gs.Node) -> NodeRef:
+    return NodeRef(node.name or (node.outputs[0].name if node.outputs else ""), node.op)
+
+
+def _operator(roll: Roll, node: gs.Node, piece: Piece) -> FusedOperator:
+    conv = piece.conv
+    axes = conv.axes or ()
+    out, width = conv.channels
+    return FusedOperator(
+        node=_ref(node),
+        source=piece.source,
+        in_channels=width,
+        out_channels=out,
+        taps=tuple(a.taps for a in axes),
+        stride=tuple(a.stride for a in axes),
+        dilation=tuple(a.dilation for a in axes),
+        pads=tuple(int(p) for p in node.attrs.get("pads", ())),
+        group=conv.group,
+        branches=tuple(_branch(roll, mark, axes) for mark in conv.marks),
+    )
+
+
+def _branch(roll: Roll, mark: Mark, axes: tuple[Axis, ...]) -> Branch:
+    own = mark.axes if len(mark.axes) == len(axes) else (Axis(),) * len(axes)
+    return Branch(
+        nodes=tuple(roll.refs[s] for s in mark.steps if s not in roll.unknown),
+        taps=tuple(a.taps for a in own),
+        dilation=tuple(max(a.dilation // f.dilation, 1) for a, f in zip(own, axes, strict=True)),
+        origin=tuple((a.offset - f.offset) // f.dilation for a, f in zip(own, axes, strict=True)),
+        group=mark.group,
+    )
+
+
+def refusals(roll: Roll, linear: Iterable[str], blocked: Sequence[Blocked]) -> tuple[Refusal, ...]:
+    """What was left alone and why, each node once per rule.
+
+    linear  tensors that have a definition
+    """
+    definitions = set(linear)
+    found: dict[tuple[int, str], Refusal] = {}
+    for entry in blocked:
+        step = roll.makers[entry.tensor]
+        if step not in roll.unknown and _matters(roll, step, entry, definitions):
+            refusal = Refusal(roll.refs[step], entry.obstacle.rule, entry.obstacle.reason)
+            found.setdefault((step, refusal.rule), refusal)
+    return tuple(found.values())
+
+
+def _matters(roll: Roll, step: int, entry: Blocked, definitions: set[str]) -> bool:
+    node, readers = roll.nodes[step], roll.readers[entry.tensor]
+    if entry.obstacle.rule in _BETWEEN:
+        return node.op in _SUMMED and any(op in _SUMMED for op in readers)
+    if node.op in _WEIGHTED or entry.obstacle.rule in _ALWAYS or entry.tensor in definitions:
+        return True
+    made = [roll.nodes[roll.makers[t.name]].op for t in node.inputs if t.name in definitions]
+    return any(op in _WEIGHTED for op in (*readers, *made))

@@ -1,0 +1,181 @@
+"""A plan applied to the graph, in one step; and constants that exporters left as subgraphs.
+
+Redefined tensors keep their names, so nothing else in the graph has to know. What lost its
+last reader by this goes; what had none to begin with stays.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxac.algebra import Deferred, Obstacle
+from onnxac.algebra.frame import Perm
+from onnxac.graph.model import Model, captured_names
+from onnxac.graph.names import Names
+from onnxac.graph.reachable import alive
+from onnxac.inference.facts import Facts
+from onnxac.planning.folding import Folding
+from onnxac.planning.recipes import Piece
+from onnxac.planning.search import Blocked, Change, Plan, Redefinition
+from onnxac.rewriting.builder import NotFiniteError
+from onnxac.rewriting.emit import Emitted, Emitter
+
+
+@dataclass
+class Applied:
+    """What was done. Nodes are graphsurgeon's; `operators` pairs a new node with its piece."""
+
+    changes: list[AppliedChange] = field(default_factory=list)
+    blocked: list[Blocked] = field(default_factory=list)
+    removed: list[gs.Node] = field(default_factory=list)
+
+
+@dataclass
+class AppliedChange:
+    """One change of the plan, with the nodes it added."""
+
+    change: Change
+    added: list[gs.Node]
+    operators: list[tuple[gs.Node, Piece]]
+
+
+class Rewriter:
+    """Applies a plan to the graph of a model."""
+
+    def __init__(self, model: Model, facts: Facts, folding: Folding) -> None:
+        self._model, self._facts, self._folding = model, facts, folding
+        self._graph = model.graph
+        self._nodes = list(model.graph.nodes)
+        self._place = {id(n): i for i, n in enumerate(self._nodes)}
+        self._limit = 0
+        self._tensors = {t.name: t for n in self._nodes for t in (*n.inputs, *n.outputs) if t.name}
+        self._tensors.update((t.name, t) for t in (*self._graph.inputs, *self._graph.outputs))
+        self._names = Names(model)
+        self._captured = captured_names(model.proto.graph)
+
+    def apply(self, plan: Plan) -> Applied:
+        """Rewrite the graph. Changes whose weights overflow are left out, and said so."""
+        done = Applied(blocked=list(plan.blocked))
+        replaced: dict[int, list[gs.Node]] = defaultdict(list)
+        for change in plan.changes:
+            try:
+                # Weights that overflow are refused below; NumPy need not warn of them.
+                with np.errstate(over="ignore", invalid="ignore"):
+                    emitted = [(r, self._emit(r)) for r in change.redefinitions]
+            except NotFiniteError as error:
+                done.blocked.append(
+                    Blocked(change.redefinitions[0].tensor, Obstacle("values", str(error)))
+                )
+                continue
+            finally:
+                Deferred.forget()
+            applied = AppliedChange(change, [], [])
+            for redefinition, result in emitted:
+                applied.added += result.nodes
+                applied.operators += result.operators
+                replaced[self._detach(redefinition.tensor, result.nodes)] += result.nodes
+            done.changes.append(applied)
+        nodes: list[gs.Node] = []
+        for node in self._nodes:
+            nodes += replaced.get(id(node), [])
+            nodes.append(node)
+        self._drop_aliases(plan.aliases, nodes)
+        self._fold(nodes)
+        kept = self._alive(nodes)
+        staying = {id(n) for n in kept}
+        gone = [n for n in self._nodes if id(n) not in staying]
+        # What only came with another order of operators was never anybody's.
+        done.removed = [n for n in gone if self._model.origin(n) is not None]
+        self._graph.nodes = kept
+        self._forget(gone)
+        return done
+
+    def _emit(self, redefinition: Redefinition) -> Emitted:
+        maker = self._tensors[redefinition.tensor].inputs[0]
+        self._limit = self._place[id(maker)]
+        emitter = Emitter(
+            self._tensors, self._facts, self._names.unique, self._wish, self._existing
+        )
+        return emitter.emit(redefinition, maker)
+
+    def _existing(self, tensor: gs.Tensor, perm: Perm) -> gs.Tensor | None:
+        """A Transpose of the tensor that the graph has had from the beginning."""
+        for node in tensor.outputs:
+            if (
+                node.op == "Transpose"
+                and tuple(node.attrs.get("perm", ())) == perm
+                and node.outputs
+            ):
+                made: gs.Tensor = node.outputs[0]
+                return made if self._place[id(node)] < self._limit else None
+        return None
+
+    def _wish(self, piece: Piece) -> str:
+        """Name for a new operator: that of the branch with the largest kernel."""
+        largest = max(piece.conv.marks, key=lambda m: np.prod([a.taps for a in m.axes]))
+        named = [self._nodes[s] for s in largest.steps if self._nodes[s].name]
+        windowed = [n for n in named if n.op in ("Conv", "ConvTranspose", "MatMul", "Gemm")]
+        chosen = (windowed or named)[:1]
+        return str(chosen[0].name) if chosen else ""
+
+    def _detach(self, tensor: str, new: list[gs.Node]) -> int:
+        """Take the tensor away from the node that made it; returns that node's id."""
+        made = self._tensors[tensor]
+        (maker,) = [n for n in made.inputs if not any(n is m for m in new)]
+        if len(maker.outputs) == 1:
+            maker.outputs.clear()
+        else:
+            index = next(i for i, t in enumerate(maker.outputs) if t is made)
+            maker.outputs[index] = gs.Variable(self._names.unique(f"{tensor}_unused"))
+        return id(maker)
+
+    def _drop_aliases(self, aliases: dict[str, str], nodes: list[gs.Node]) -> None:
+        """Let readers of a tensor that equals another one read that one."""
+        for node in nodes:
+            for index, tensor in enumerate(node.inputs):
+                name = tensor.name
+                while name in aliases:
+                    name = aliases[name]
+                if name != tensor.name:
+                    node.inputs[index] = self._tensors[name]
+
+    def _alive(self, nodes: list[gs.Node]) -> list[gs.Node]:
+        return alive(nodes, [*(t.name for t in self._graph.outputs), *self._captured])
+
+    def _fold(self, nodes: list[gs.Node]) -> None:
+        """Let readers of computed constants read initializers, where `Folding` says so."""
+        stored: dict[str, gs.Tensor] = {}
+        for node in self._alive(nodes):
+            if self._model.origin(node) is not None and self._facts.is_computed_by(node):
+                continue
+            if node.op == "Slice" and self._facts.opset == 10:
+                # With initializers as bounds, the inference of this opset misleads runtimes.
+                continue
+            for index, tensor in enumerate(node.inputs):
+                name = tensor.name
+                if not isinstance(tensor, gs.Constant) and self._folding.stores(name):
+                    if name not in stored:
+                        stored[name] = self._initializer(tensor)
+                    node.inputs[index] = stored[name]
+
+    def _initializer(self, tensor: gs.Tensor) -> gs.Tensor:
+        """A computed constant as an initializer, by its name, or the one it is a copy of."""
+        root = tensor
+        while root.inputs and root.inputs[0].op == "Identity":
+            root = root.inputs[0].inputs[0]
+        if not root.inputs:
+            return root
+        # All readers change, so the node that made it goes, and leaves its name.
+        return gs.Constant(tensor.name, self._folding.value(tensor.name))
+
+    def _forget(self, gone: list[gs.Node]) -> None:
+        """Take removed nodes off the reader lists of their inputs, in one pass over each list."""
+        ids = {id(n) for n in gone}
+        for tensor in {id(t): t for n in gone for t in n.inputs}.values():
+            readers = [n for n in tensor.outputs if id(n) not in ids]
+            list.clear(tensor.outputs)
+            list.extend(tensor.outputs, readers)
