@@ -157,6 +157,8 @@ def _fused(original: Model, path: Path | None, options: Options) -> tuple[ModelP
         fusions=fusions,
         refusals=account.refusals(roll, seen.definitions, [*seen.blocked, *applied.blocked]),
         folded=len(applied.removed) - sum(len(f.removed) for f in fusions),
+        idle=len(seen.idle),
+        repeated=len(seen.repeated),
         verification=None,
         tools=tools(),
         command=options.command,

@@ -103,7 +103,7 @@ def test_keep() -> None:
     """Nodes that the user wants kept."""
     net = Net()
     x = net.input((1, 2, 6, 6))
-    ends = [net.conv(x, weight(2, 2, 3, 3), SAME3) for _ in range(2)]
+    ends = [net.conv(x, sign * weight(2, 2, 3, 3), SAME3) for sign in (1, -1)]
     net.output(net.combine(ends))
     model = net.model()
     result, report = fused(model, keep=(f"/{ends[0].name}",))

@@ -263,12 +263,36 @@ def test_initializers_of_any_type(kind: int) -> None:
     assert next(t for t in after.graph.initializer if t.name == "odd") == tensor
 
 
-def test_initializers_that_nobody_reads_stay() -> None:
+def test_initializers_that_nobody_reads_go() -> None:
     spare = numpy_helper.from_array(weight(3, 2), "spare")
-    spare.doc_string = "for later"
     after = optimized(model([], initializers=[spare]))
-    assert spare in after.graph.initializer
-    assert {"w1", "w3"}.isdisjoint(t.name for t in after.graph.initializer)
+    assert {"w1", "w3", "spare"}.isdisjoint(t.name for t in after.graph.initializer)
+
+
+def test_an_unread_initializer_that_a_caller_may_give_stays() -> None:
+    spare = numpy_helper.from_array(weight(3, 2), "spare")
+    before = model([], initializers=[spare], inputs=[info("spare", [2])])
+    assert spare in optimized(before).graph.initializer
+
+
+def test_initializers_that_an_annotation_names_stay() -> None:
+    scale = numpy_helper.from_array(weight(3, 1), "scale")
+    before = model([], initializers=[scale])
+    annotation = before.graph.quantization_annotation.add(tensor_name="merged")
+    annotation.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="scale")
+    assert scale in optimized(before).graph.initializer
+
+
+def test_initializers_that_training_reads_stay() -> None:
+    rate = numpy_helper.from_array(weight(3, 1), "rate")
+    before = model([], initializers=[rate])
+    before.training_info.add().algorithm.CopyFrom(
+        helper.make_graph(
+            [helper.make_node("Neg", ["rate"], ["step"])], "train", [], [info("step", [1])]
+        )
+    )
+    after, _ = optimize(before, Options(verify=False))
+    assert rate in after.graph.initializer
 
 
 def test_weights_that_something_else_reads_stay() -> None:

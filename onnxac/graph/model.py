@@ -104,7 +104,8 @@ def _subgraphs(nodes: Iterable[NodeProto]) -> Iterator[GraphProto]:
 def assemble(model: Model, *, freeze: bool = False) -> ModelProto:
     """The protobuf of the graph as it is now, with everything that nobody touched as it was.
 
-    Initializers that lost their last reader go; those that never had one stay.
+    Initializers that nothing mentions go. Those that are graph inputs too, which a caller may
+    give, stay where nothing has mentioned them from the beginning.
 
     freeze  initializers are no graph inputs any more
     """
@@ -148,15 +149,29 @@ def _export_node(model: Model, node: gs.Node) -> NodeProto:
     return changed
 
 
+def _mentioned(model: ModelProto, graph: GraphProto) -> set[str]:
+    """Names that nodes, outputs, bodies, training or annotations refer to."""
+    names = captured_names(graph) | {o.name for o in graph.output}
+    names.update(*(n.input for n in graph.node))
+    for training in model.training_info:
+        for inner in (training.initialization, training.algorithm):
+            names.update(captured_names(inner), *(n.input for n in inner.node))
+        bindings = (*training.initialization_binding, *training.update_binding)
+        names.update(b.key for b in bindings)
+        names.update(b.value for b in bindings)
+    for annotation in graph.quantization_annotation:
+        names.add(annotation.tensor_name)
+        names.update(p.value for p in annotation.quant_parameter_tensor_names)
+    return names
+
+
 def _export_tensors(model: Model, new: ModelProto, freeze: bool) -> None:
     old = model.proto.graph
 
-    def mentioned(graph: GraphProto) -> set[str]:
-        names = captured_names(graph) | {o.name for o in graph.output}
-        return names.union(*(n.input for n in graph.node))
-
-    before, after = mentioned(old), mentioned(new.graph)
-    gone = before - after
+    before, after = _mentioned(model.proto, old), _mentioned(model.proto, new.graph)
+    optional = {i.name for i in old.input} if model.proto.ir_version >= 4 else set[str]()
+    gone = {t.name for t in old.initializer} - after
+    gone -= optional - before
     added = {t.name: t for n in model.graph.nodes for t in n.inputs if isinstance(t, gs.Constant)}
     new.graph.initializer.extend(t for t in old.initializer if t.name not in gone)
     new.graph.initializer.extend(OnnxExporter.export_tensor_proto(t) for t in added.values())

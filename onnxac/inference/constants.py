@@ -28,7 +28,8 @@ _MAX_ELEMENTS = 2**28
 # Larger values are not kept once they were used.
 _SMALL = 1024
 
-_RANDOM = {
+# Operators whose result differs from run to run.
+RANDOM = {
     "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial",
     "Bernoulli",
 }  # fmt: skip
@@ -135,7 +136,7 @@ class Constants(TensorTypes):
         return nodes, leaves, reads
 
     def _is_foldable(self, node: NodeProto) -> bool:
-        if node.domain not in ("", "ai.onnx") or node.op_type in _RANDOM | QUANTIZED:
+        if node.domain not in ("", "ai.onnx") or node.op_type in RANDOM | QUANTIZED:
             return False
         if any(a.HasField("g") or a.graphs for a in node.attribute):
             return False

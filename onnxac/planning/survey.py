@@ -15,7 +15,9 @@ from onnxac.inference.facts import Facts
 from onnxac.lowering import Context, Lowered, lower
 from onnxac.lowering.relocation import Region, Regions
 from onnxac.planning.cost import Cost
+from onnxac.planning.duplicates import merge_duplicates
 from onnxac.planning.folding import Folding
+from onnxac.planning.noops import drop_noops
 from onnxac.planning.plan import node_cost
 from onnxac.planning.reordering import Commuter
 from onnxac.planning.search import Blocked
@@ -35,6 +37,8 @@ class Survey:
     named        tensors needed by their very name: outputs, and what subgraphs read
     folding      which computed constants will be stored
     blocked      nodes that could have been linear, and why they are not
+    idle         nodes that did nothing; they are gone already
+    repeated     nodes that computed what another one computes; gone, too
     """
 
     facts: Facts
@@ -44,6 +48,8 @@ class Survey:
     named: frozenset[str]
     folding: Folding
     blocked: tuple[Blocked, ...]
+    idle: tuple[gs.Node, ...]
+    repeated: tuple[gs.Node, ...]
 
 
 def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> Survey:
@@ -56,6 +62,8 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
     captured = captured_names(model.proto.graph)
     named = frozenset(captured | {t.name for t in model.graph.outputs})
     kept = _kept(model, keep)
+    idle = drop_noops(model, facts, named, kept)
+    repeated = merge_duplicates(model, facts, named, kept)
     commuter = Commuter(model, facts, named, kept)
     stacks = {s.tensor: s for s in commuter.run()}
     context = Context(facts, model.graph)
@@ -88,7 +96,17 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
     definitions = {t: s for t, s in lowered.items() if isinstance(s, AffineSum)}
     obstacles = {t: o for t, o in lowered.items() if isinstance(o, Obstacle)} | commuter.declined
     blocked = tuple(Blocked(t, o) for t, o in obstacles.items())
-    return Survey(facts, definitions, costs, pinned, named, folding, blocked)
+    return Survey(
+        facts,
+        definitions,
+        costs,
+        pinned,
+        named,
+        folding,
+        blocked,
+        tuple(idle),
+        tuple(repeated),
+    )
 
 
 def _nested(model: Model, node: gs.Node) -> Obstacle | None:

@@ -19,7 +19,7 @@ FUSIONS_SHOWN = 20
 def merged(report: Report, details: bool, verb: str = "Merged") -> Iterator[RenderableType]:
     """Pictures of the commonest kernels, and a line for each fusion."""
     fusions = report.fusions
-    if not fusions and not report.folded:
+    if not report.changed:
         yield Text("Nothing to merge.", "bold")
         return
     what = numbers.plural(len(fusions), "block") if fusions else "no blocks"
@@ -32,9 +32,14 @@ def merged(report: Report, details: bool, verb: str = "Merged") -> Iterator[Rend
         yield _table(fusions if details else fusions[:FUSIONS_SHOWN], details)
     if len(fusions) > FUSIONS_SHOWN and not details:
         yield Text(f"  and {len(fusions) - FUSIONS_SHOWN:,} more; -v shows them", "dim")
-    if report.folded:
-        nodes = numbers.plural(report.folded, "node")
-        yield Text(f"  and {nodes} that computed constants, folded", "dim")
+    others = {
+        "that computed constants, folded": report.folded,
+        "that computed what another one computes, removed": report.repeated,
+        "that did nothing, removed": report.idle,
+    }
+    for what, count in others.items():
+        if count:
+            yield Text(f"  and {numbers.plural(count, 'node')} {what}", "dim")
 
 
 def _table(fusions: Sequence[Fusion], details: bool) -> Table:

@@ -177,6 +177,8 @@ class Report:
     fusions         what was merged, in graph order
     refusals        what was left alone, and why
     folded          constant subgraphs that became initializers (nodes removed)
+    idle            nodes removed that handed on what they read, or that nothing read
+    repeated        nodes removed that computed what another one computes
     verification    None when it was switched off
     tools           versions of onnxac and of what it used
     command         the command line, where there was one
@@ -190,13 +192,15 @@ class Report:
     verification: Verification | None
     tools: dict[str, str]
     latency: Latency | None = None
+    idle: int = 0
+    repeated: int = 0
     command: str | None = None
     schema: int = field(default=SCHEMA_VERSION)
 
     @property
     def changed(self) -> bool:
         """Whether the model that came out differs from the one that went in."""
-        return bool(self.fusions) or self.folded > 0
+        return bool(self.fusions) or self.folded + self.idle + self.repeated > 0
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form: plain dicts, lists, numbers and strings."""

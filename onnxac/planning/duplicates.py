@@ -1,0 +1,172 @@
+"""Nodes that compute what another node computes: of equal nodes one stays.
+
+A pass over the graph before lowering. It stands in this room because it decides what goes, and
+asks `inference` what constants hold; the graph's own room knows topology only.
+
+Requires  nodes in topological order; facts by tensor name.
+Ensures   every tensor that is needed by name is still there by that name; every tensor that
+          is left has the value that it had, so facts stay true; no node is added.
+
+Every tensor gets a number, and equal values the same one (value numbering: Cocke and Schwartz,
+1970). Two nodes are equal where operator, attributes, bodies and the numbers of what they read
+are. Time is linear in the size of the graph. Of large weights only those are hashed that agree
+with another one in type, shape, and the bytes at both ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator
+
+import onnx_graphsurgeon as gs
+from onnx import NodeProto, TensorProto, numpy_helper
+from onnx.external_data_helper import uses_external_data
+
+from onnxac.graph.model import Model
+from onnxac.graph.rewiring import Rewiring
+from onnxac.inference.constants import RANDOM
+from onnxac.inference.facts import Facts
+
+_STANDARD = ("", "ai.onnx")
+# Dropout draws unless it does nothing, and then it is gone before.
+_DIFFERS = RANDOM | {"Dropout"}
+# Two operands in either order give the same bits.
+_COMMUTATIVE = {"Add", "Mul", "And", "Or", "Xor", "Equal"}
+# Bytes at each end of a constant that are compared before all of it is.
+_ENDS = 64
+
+
+def merge_duplicates(
+    model: Model, facts: Facts, named: frozenset[str], kept: frozenset[str]
+) -> list[gs.Node]:
+    """Let one of each set of equal nodes stay; returns the others, which are gone.
+
+    named  tensors needed by their very name: outputs, and what subgraphs read
+    kept   outputs of nodes to leave alone
+    """
+    rewiring = Rewiring(model.graph, named, kept)
+    numbers = _Numbers()
+    values = _constants(model, facts)
+    for name in _overwritten(model.graph):
+        values.pop(name, None)
+    stored: dict[Hashable, gs.Tensor] = {}
+    for tensor in _read(model.graph):
+        key = None if tensor.inputs else values.get(tensor.name)
+        if key is not None:
+            first = stored.setdefault(key, tensor)
+            numbers.same(tensor.name, first.name)
+            if first is not tensor:
+                rewiring.alias(tensor, first)
+    found: dict[Hashable, list[gs.Tensor]] = {(k,): [t] for k, t in stored.items()}
+    for node in model.graph.nodes:
+        own = values.get(node.outputs[0].name) if node.op == "Constant" else None
+        key = (own,) if own is not None else _key(model, node, numbers)
+        made = list(node.outputs)
+        first = made if key is None else found.setdefault(key, made)
+        for mine, other in zip(made, first, strict=True):
+            if mine.name:
+                numbers.same(mine.name, other.name)
+        if first is not made:
+            rewiring.drop(node, [(m, o) for m, o in zip(made, first, strict=True) if m.name])
+    return rewiring.apply()
+
+
+class _Numbers:
+    """One number for each value that some tensor holds."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._next = itertools.count()
+
+    def __getitem__(self, name: str) -> int | None:
+        """The number of a tensor's value; None for an input that is left out."""
+        if not name:
+            return None
+        if name not in self._numbers:
+            self._numbers[name] = next(self._next)
+        return self._numbers[name]
+
+    def same(self, name: str, other: str) -> None:
+        """Note that `name` holds what `other` holds."""
+        number = self[other]
+        assert number is not None, other
+        self._numbers[name] = number
+
+
+def _read(graph: gs.Graph) -> Iterable[gs.Tensor]:
+    return {t.name: t for n in graph.nodes for t in n.inputs if t.name}.values()
+
+
+def _overwritten(graph: gs.Graph) -> Iterator[str]:
+    """What ONNX Runtime writes over: running statistics, in place, where BN is being trained."""
+    for node in graph.nodes:
+        if node.op == "BatchNormalization" and node.attrs.get("training_mode"):
+            yield from (t.name for t in node.inputs)
+
+
+def _key(model: Model, node: gs.Node, numbers: _Numbers) -> Hashable:
+    """What a node computes; equal keys, equal values. None where that is not known."""
+    origin = model.origin(node)
+    if origin is None or not node.outputs or not _is_deterministic(origin):
+        return None
+    inputs = [numbers[t.name] for t in node.inputs]
+    while inputs and inputs[-1] is None:
+        inputs.pop()
+    if node.op in _COMMUTATIVE:
+        inputs.sort(key=lambda n: -1 if n is None else n)
+    attributes = sorted(a.SerializeToString(deterministic=True) for a in origin.attribute)
+    return node.op, tuple(inputs), tuple(bool(t.name) for t in node.outputs), *attributes
+
+
+def _is_deterministic(node: NodeProto) -> bool:
+    bodies = [g for a in node.attribute for g in (a.g, *a.graphs) if g.node]
+    return (
+        node.domain in _STANDARD
+        and node.op_type not in _DIFFERS
+        and all(_is_deterministic(n) for g in bodies for n in g.node)
+    )
+
+
+def _constants(model: Model, facts: Facts) -> dict[str, Hashable]:
+    """What constants hold, for those that may equal another one."""
+    alike: dict[Hashable, list[tuple[str, TensorProto]]] = defaultdict(list)
+    for name, tensor in _stored(model, facts):
+        if not uses_external_data(tensor) and tensor.data_type != TensorProto.STRING:
+            alike[tensor.data_type, tuple(tensor.dims)].append((name, tensor))
+    found: dict[str, Hashable] = {}
+    for kind, tensors in alike.items():
+        if len(tensors) > 1:
+            found.update((name, (kind, key)) for name, key in _digests(tensors))
+    return found
+
+
+def _stored(model: Model, facts: Facts) -> Iterator[tuple[str, TensorProto]]:
+    """Initializers that nobody may override, and what Constant nodes hold."""
+    for tensor in model.proto.graph.initializer:
+        if tensor.name not in facts.overridable:
+            yield tensor.name, tensor
+    for node in model.proto.graph.node:
+        if node.op_type == "Constant" and node.domain in _STANDARD:
+            (attribute,) = node.attribute
+            if attribute.HasField("t"):
+                yield node.output[0], attribute.t
+            elif (value := facts.value(node.output[0])) is not None and value.dtype.kind in "fi":
+                yield node.output[0], numpy_helper.from_array(value)
+
+
+def _digests(tensors: list[tuple[str, TensorProto]]) -> Iterator[tuple[str, bytes]]:
+    """Names and digests of those whose ends another one has too."""
+    ends: dict[bytes, list[tuple[str, TensorProto]]] = defaultdict(list)
+    for name, tensor in tensors:
+        data = _bytes(tensor)
+        ends[data[:_ENDS] + data[-_ENDS:]].append((name, tensor))
+    for group in ends.values():
+        if len(group) > 1:
+            for name, tensor in group:
+                yield name, hashlib.sha256(_bytes(tensor)).digest()
+
+
+def _bytes(tensor: TensorProto) -> bytes:
+    return tensor.raw_data or numpy_helper.to_array(tensor).tobytes()
