@@ -39,9 +39,17 @@ class Model:
     _origins: dict[int, NodeProto] = field(default_factory=dict)
 
     @property
+    def opsets(self) -> dict[str, int]:
+        """Version of the operators of each domain; the standard one, "ai.onnx" too, is ""."""
+        found: dict[str, int] = {}
+        for entry in self.proto.opset_import:
+            found.setdefault("" if entry.domain == "ai.onnx" else entry.domain, entry.version)
+        return found
+
+    @property
     def opset(self) -> int:
         """Version of the standard operators; 1 where the model imports none."""
-        return next((o.version for o in self.proto.opset_import if o.domain in ("", "ai.onnx")), 1)
+        return self.opsets.get("", 1)
 
     def origin(self, node: gs.Node) -> NodeProto | None:
         """The node as it was read; None for a node that was added since."""

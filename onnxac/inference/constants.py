@@ -8,23 +8,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnx_graphsurgeon as gs
-from onnx import NodeProto, TensorProto, numpy_helper
-from onnx.external_data_helper import uses_external_data
+from onnx import AttributeProto, NodeProto, TensorProto
 from onnx.reference.ops import load_op
 
-from onnxac.graph.files import data_range
 from onnxac.graph.model import Model
 from onnxac.inference.dims import Extent, Shape
+from onnxac.inference.stored import Values, flaw, read
 from onnxac.inference.types import TensorTypes
 
-# Results with more elements are left for the runtime to compute.
-_MAX_ELEMENTS = 2**28
+# Larger results are left for the runtime to compute.
+_MAX_BYTES = 2**29
+# The oldest standard operators that are read: before, Add had an axis of its own.
+OLDEST_OPSET = 7
 # Larger values are not kept once they were used.
 _SMALL = 1024
 
@@ -36,10 +35,15 @@ RANDOM = {
 # Weights behind these are meant to stay as they are stored.
 QUANTIZED = {"DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear"}
 _SHAPE_ONLY = ("Shape", "Size")
+# Nodes with such attributes are no constants: what is inside may depend on anything.
+_UNFOLDED = (
+    AttributeProto.GRAPH,
+    AttributeProto.GRAPHS,
+    AttributeProto.SPARSE_TENSOR,
+    AttributeProto.SPARSE_TENSORS,
+)
 # Operators that read a second input's type only.
 _TYPE_ONLY = {"CastLike": (1,)}
-
-Values = npt.NDArray[Any]
 
 
 class Constants(TensorTypes):
@@ -54,17 +58,23 @@ class Constants(TensorTypes):
         graph = model.proto.graph
         self._folder = model.folder or Path()
         self._initializers = {t.name: t for t in graph.initializer}
+        self._functions = {(f.domain, f.name) for f in model.proto.functions}
         self._makers: dict[str, NodeProto] = {}
         self._values: dict[str, Values] = {}
-        self._opsets = {o.domain: o.version for o in model.proto.opset_import}
-        self.failures: dict[str, str] = {}
+        self._opsets = model.opsets
+        self.opset = model.opset
+        self.failures = {n: why for n, t in self._initializers.items() if (why := flaw(t))}
         old_ir = model.proto.ir_version < 4
         inputs = {i.name for i in graph.input}
         self.overridable = set() if freeze or old_ir else inputs & self._initializers.keys()
 
     def is_constant(self, name: str) -> bool:
         """Whether the tensor does not depend on any graph input."""
-        return name in self._makers or (name in self._initializers and name not in self.overridable)
+        return name in self._makers or (
+            name in self._initializers
+            and name not in self.overridable
+            and name not in self.failures
+        )
 
     def is_made(self, name: str) -> bool:
         """Whether the tensor is a constant that a node makes, not an initializer."""
@@ -84,7 +94,7 @@ class Constants(TensorTypes):
             if top in self._values or top in self.failures:
                 stack.pop()
             elif top in self._initializers:
-                self._values[top] = self._read(self._initializers[top])
+                self._values[top] = read(self._initializers[top], self._folder)
             else:
                 maker = self._makers[top]
                 needed = [i for i in _computed_from(maker) if i not in self._values]
@@ -135,27 +145,28 @@ class Constants(TensorTypes):
             reads += [i for i in maker.input if i and i not in followed]
         return nodes, leaves, reads
 
+    def is_standard(self, domain: str | None, op: str) -> bool:
+        """Whether an operator is the standard's, not another domain's or a function's."""
+        return domain in (None, "", "ai.onnx") and (domain or "", op) not in self._functions
+
     def _is_foldable(self, node: NodeProto) -> bool:
-        if node.domain not in ("", "ai.onnx") or node.op_type in RANDOM | QUANTIZED:
+        if not self.is_standard(node.domain, node.op_type) or node.op_type in RANDOM | QUANTIZED:
             return False
-        if any(a.HasField("g") or a.graphs for a in node.attribute):
+        if self.opset < OLDEST_OPSET or any(a.type in _UNFOLDED for a in node.attribute):
+            return False
+        if any(self.dtype(o) == TensorProto.STRING for o in node.output):
             return False
         if node.op_type in _SHAPE_ONLY:
-            shape = self.shape(node.input[0])
+            shape = self.shape(node.input[0]) if node.input else None
             return shape is not None and _dims(node, shape) is not None
         free = _TYPE_ONLY.get(node.op_type, ())
         return all(self.is_constant(i) for i in _computed_from(node)) and all(
             self.dtype(node.input[n]) is not None for n in free
         )
 
-    def _read(self, tensor: TensorProto) -> Values:
-        if uses_external_data(tensor):
-            data_range(tensor, self._folder)
-        return np.asarray(numpy_helper.to_array(tensor, str(self._folder)))
-
     def _compute(self, node: NodeProto) -> None:
         lost = next((self.failures[i] for i in node.input if i in self.failures), None)
-        if lost is None and any(self.count(o) > _MAX_ELEMENTS for o in node.output if o):
+        if lost is None and any(self._is_too_large(o) for o in node.output if o):
             lost = "the result is too large to store"
         if lost is None:
             try:
@@ -168,6 +179,10 @@ class Constants(TensorTypes):
         self._values.update(
             (o, np.asarray(r)) for o, r in zip(node.output, results, strict=False) if o
         )
+
+    def _is_too_large(self, name: str) -> bool:
+        size = self.nbytes(name)
+        return size is None or size > _MAX_BYTES
 
     def _run(self, node: NodeProto) -> Sequence[Values]:
         if node.op_type in _SHAPE_ONLY:

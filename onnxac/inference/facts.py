@@ -7,6 +7,7 @@ use `windows`, which keeps dynamic extents as a formula over the input's.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from onnxac.algebra import Obstacle
 from onnxac.graph.model import Model
 from onnxac.inference.constants import Constants
 from onnxac.inference.dims import Dim, Extent, Shape, joined, static
+from onnxac.inference.types import without_negative
 from onnxac.inference.windows import (
     OPERANDS,
     pad_axes,
@@ -42,7 +44,8 @@ class Facts(Constants):
     def __init__(self, model: Model, *, freeze: bool = False) -> None:
         super().__init__(model, freeze=freeze)
         self._proto = model.proto
-        self.opset = model.opset
+        self._imports = [onnx.helper.make_opsetid(d, v) for d, v in model.opsets.items()]
+        self._faults: dict[str, str] = {}
         self._schemas: dict[tuple[str, str], Any] = {}
         graph = model.proto.graph
         self._hints = {v.name: v.type for v in (*graph.value_info, *graph.output)}
@@ -61,10 +64,14 @@ class Facts(Constants):
     def _note(self, name: str, kind: TypeProto) -> None:
         self._types[name] = self.define(name, kind)
 
+    def fault(self, name: str) -> str | None:
+        """What is wrong with the node that makes the tensor; None where nothing is known to be."""
+        return self._faults.get(name)
+
     def _visit(self, node: NodeProto) -> None:
-        constant = self.note_constant(node)
         for name, kind in self._infer(node).items():
             self._note(name, kind)
+        constant = self.note_constant(node)
         outputs = [o for o in node.output if o]
         if constant and all(self.count(o) <= _SMALL for o in outputs):
             for output in outputs:
@@ -84,20 +91,24 @@ class Facts(Constants):
         try:
             found = infer_node_outputs(
                 schema,
-                node,
+                without_negative(node),
                 kinds,
                 data,
-                opset_imports=list(self._proto.opset_import),
+                opset_imports=self._imports,
                 ir_version=self._proto.ir_version,
             )
-        except (InferenceError, ValidationError, RuntimeError, ValueError, KeyError):
-            # Whatever is wrong with this node, its outputs are of unknown type: left alone.
+        except (InferenceError, ValidationError, RuntimeError, ValueError, KeyError) as error:
+            said = f"it is not valid: {_reason(error)}"
+            # Element types that don't agree are believed where the file says what comes of it:
+            # mixed precision is exported so, and some runtimes take it.
+            believed = hints if not isinstance(error, InferenceError) else {}
+            self._faults.update((o, said) for o in node.output if o and o not in believed)
             return hints
         return {**hints, **{k: v for k, v in found.items() if v.ByteSize()}}
 
     def _window(self, node: NodeProto) -> TypeProto | None:
         """Output type of a sliding window over an input with dynamic extents."""
-        if node.domain or node.op_type not in _WINDOWS or len(node.output) != 1:
+        if node.op_type not in _WINDOWS or not self._is_own(node) or len(node.output) != 1:
             return None
         shape = self.shape(node.input[0])
         if shape is None or len(shape) < 3 or all(isinstance(d, int) for d in shape[2:]):
@@ -125,7 +136,7 @@ class Facts(Constants):
 
     def _moved(self, node: NodeProto) -> TypeProto | None:
         """Output type of a Slice, Pad or Concat along dynamic extents."""
-        if node.domain or node.op_type not in ("Slice", "Pad", "Concat"):
+        if node.op_type not in ("Slice", "Pad", "Concat") or not self._is_own(node):
             return None
         sources = node.input if node.op_type == "Concat" else node.input[:1]
         shapes = [s for i in sources if (s := self.shape(i)) is not None]
@@ -162,11 +173,22 @@ class Facts(Constants):
             for a, d in zip(axes, shape, strict=True)
         ]
 
+    def _is_own(self, node: NodeProto) -> bool:
+        """Whether the rules of this class may read the node: its operands are there."""
+        operands = node.input[:2]
+        return (
+            self.is_standard(node.domain, node.op_type)
+            and bool(operands and node.output)
+            and all(operands)
+        )
+
     def _schema(self, node: NodeProto) -> Any:
         key = (node.domain, node.op_type)
+        if key in self._functions:
+            return None
         if key not in self._schemas:
             domain = "" if node.domain == "ai.onnx" else node.domain
-            version = self._opsets.get(node.domain, self._opsets.get("", 1))
+            version = self._opsets.get(domain, 1)
             try:
                 self._schemas[key] = onnx.defs.get_schema(node.op_type, version, domain)
             except onnx.defs.SchemaError:
@@ -183,6 +205,12 @@ class Facts(Constants):
         if tensor is not None and tensor.data_location != TensorProto.EXTERNAL:
             return tensor
         return numpy_helper.from_array(np.asarray(self._values[name]), name)
+
+
+def _reason(error: Exception) -> str:
+    """The last sentence of an inference error, without its tags."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"\[\w*Error\]\s*|\(op_type:[^)]*\):?\s*", "", text)[:200].strip()
 
 
 def _attributes(node: NodeProto) -> dict[str, Any]:

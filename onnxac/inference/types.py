@@ -7,10 +7,10 @@ known to be equal never compare equal, and those that a window made are formulas
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import onnx
-from onnx import TensorProto, TypeProto
+from onnx import NodeProto, TensorProto, TensorShapeProto, TypeProto
 
 from onnxac.inference.dims import Dim, Extent, Shape
 
@@ -81,13 +81,38 @@ class TensorTypes:
 
 
 def _named(name: str, kind: TypeProto) -> TypeProto:
-    """Give every unknown extent a name of its own, so that it equals only itself."""
+    """Give every unknown extent a name of its own, so that it equals only itself.
+
+    A negative extent is an unknown one: old exporters write -1, and onnx's own inference
+    ends the process over it.
+    """
     dims = kind.tensor_type.shape.dim
-    if all(d.HasField("dim_value") or d.dim_param for d in dims):
+    if all(d.dim_param or (d.HasField("dim_value") and d.dim_value >= 0) for d in dims):
         return kind
     copy = TypeProto()
     copy.CopyFrom(kind)
     for i, d in enumerate(copy.tensor_type.shape.dim):
-        if not d.HasField("dim_value") and not d.dim_param:
+        if not d.dim_param and (not d.HasField("dim_value") or d.dim_value < 0):
             d.dim_param = f"?{name}.{i}"
     return copy
+
+
+def without_negative(node: NodeProto) -> NodeProto:
+    """The node, with every negative extent inside of its subgraphs made an unknown one."""
+    if not any(d.dim_value < 0 for d in _inner_dims(node)):
+        return node
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    for d in _inner_dims(copy):
+        if d.dim_value < 0:
+            d.ClearField("dim_value")
+    return copy
+
+
+def _inner_dims(node: NodeProto) -> Iterator[TensorShapeProto.Dimension]:
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for value in (*graph.input, *graph.output, *graph.value_info):
+                yield from value.type.tensor_type.shape.dim
+            for inner in graph.node:
+                yield from _inner_dims(inner)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 
 from onnxac.algebra import AffineSum, Obstacle
+from onnxac.inference.constants import OLDEST_OPSET
 from onnxac.lowering import channels, identities, matmul, movement, pointwise, shapes, windowed
 from onnxac.lowering.context import Context, Lowered, Rule
 
@@ -30,9 +31,19 @@ __all__ = ["RULES", "Context", "Lowered", "lower"]
 def lower(node: gs.Node, output: int, context: Context) -> Lowered:
     """Definition of the node's output number `output`; see the package's docstring."""
     rule = RULES.get(node.op)
-    if rule is None or node.domain not in (None, "", "ai.onnx"):
+    name = node.outputs[output].name
+    if rule is None or not context.is_standard(node):
         return None
-    if not context.is_float(node.outputs[output].name):
+    if context.opset < OLDEST_OPSET:
+        return Obstacle(
+            "opset",
+            f"operators of opset {context.opset} are not read; {OLDEST_OPSET} is the oldest",
+        )
+    fault = context.facts.fault(name)
+    if fault is not None:
+        return Obstacle("attributes", fault)
+    # A number has no channels.
+    if not context.is_float(name) or context.facts.shape(name) == ():
         return None
     found = rule(node, output, context)
     if isinstance(found, AffineSum) and any(not s for s in found.sources):

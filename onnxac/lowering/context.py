@@ -38,6 +38,10 @@ class Context:
         """The node's number."""
         return self._steps[id(node)]
 
+    def is_standard(self, node: gs.Node) -> bool:
+        """Whether the node is an operator of the standard."""
+        return self.facts.is_standard(node.domain, node.op)
+
     def shape(self, tensor: gs.Tensor) -> Shape | None:
         """The tensor's shape; None where its rank is unknown."""
         return self.facts.shape(tensor.name)

@@ -117,10 +117,6 @@ def _scale(
 def _batch_normalization(node: gs.Node, output: int, context: Context) -> Lowered:
     if output:
         return None
-    if context.opset < 7:
-        return Obstacle(
-            "opset", f"BatchNormalization of opset {context.opset} is not read; 7 is the oldest"
-        )
     if attribute(node, "training_mode", 0) or sum(bool(t.name) for t in node.outputs) > 1:
         return Obstacle("training", "it is in training mode: its statistics depend on the batch")
     if not attribute(node, "spatial", 1):

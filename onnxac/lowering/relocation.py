@@ -26,8 +26,9 @@ from onnx import NodeProto
 
 from onnxac.algebra import AffineSum, Deferred
 from onnxac.algebra.kernel import Array
-from onnxac.inference.constants import Values, run_node
+from onnxac.inference.constants import OLDEST_OPSET, run_node
 from onnxac.inference.dims import Extent
+from onnxac.inference.stored import Values
 from onnxac.lowering.context import Context, shifted
 from onnxac.lowering.labels import Located, locate
 
@@ -85,11 +86,13 @@ class Regions:
 
     def find(self) -> list[Region]:
         """All regions, the last of the graph first; none lies inside another."""
+        if self._context.opset < OLDEST_OPSET:
+            return []
         found: list[Region] = []
         inside: set[int] = set()
         for node in reversed(self._nodes):
             if (
-                node.op in _MOVED
+                self._moves(node)
                 and id(node) not in inside
                 and self._context.is_float(node.outputs[0].name)
             ):
@@ -98,6 +101,15 @@ class Regions:
                     found.append(region)
                     inside |= region.inner
         return found
+
+    def _moves(self, node: gs.Node) -> bool:
+        """Whether the node only moves data; a reduction computes with what is there."""
+        return (
+            node.op in _MOVED
+            and self._context.is_standard(node)
+            and node.attrs.get("reduction", "none") == "none"
+            and all(self._facts.fault(t.name) is None for t in node.outputs)
+        )
 
     def _region(self, head: gs.Node) -> Region | None:
         nodes, source = self._trace(head)
@@ -136,13 +148,14 @@ class Regions:
                 continue
             seen.add((name, role))
             node = self._makers.get(name)
-            if role != "index" and (node is None or node.op not in _MOVED or node.domain):
+            if role != "index" and (node is None or not self._moves(node)):
                 if role == "data":
                     sources.add(name)
                 continue
-            if role == "index" and (node is None or self._context.is_float(name)):
+            if node is None or not self._context.is_standard(node):
                 return [], None
-            assert node is not None
+            if role == "index" and self._context.is_float(name):
+                return [], None
             found[id(node)] = node
             waiting += self._followed(node, role)
         if waiting or len(sources) != 1:

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxac.inference.constants import Values
 from onnxac.inference.facts import Facts
+from onnxac.inference.stored import Values
 
 # Bytes that a stored constant may add to the file, beyond what its own nodes and leaves took.
 _SLACK = 256

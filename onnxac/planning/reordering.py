@@ -57,6 +57,8 @@ class Commuter:
         """Apply all rules once, in graph order."""
         stacks: list[Stack] = []
         for node in list(self._graph.nodes):
+            if not self._facts.is_standard(node.domain, node.op):
+                continue
             if any(t.name in self._kept for t in node.outputs):
                 continue
             if node.op in _ELEMENTWISE:

@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 from onnxac.algebra import AffineSum, Obstacle
 from onnxac.graph.model import Model, captured_names
 from onnxac.graph.reachable import alive
+from onnxac.inference.constants import OLDEST_OPSET
 from onnxac.inference.facts import Facts
 from onnxac.lowering import Context, Lowered, lower
 from onnxac.lowering.relocation import Region, Regions
@@ -65,7 +66,7 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
     idle = drop_noops(model, facts, named, kept)
     repeated = merge_duplicates(model, facts, named, kept)
     commuter = Commuter(model, facts, named, kept)
-    stacks = {s.tensor: s for s in commuter.run()}
+    stacks = {s.tensor: s for s in (commuter.run() if facts.opset >= OLDEST_OPSET else [])}
     context = Context(facts, model.graph)
     nodes = alive(model.graph.nodes, named, facts.is_constant)
     regions = {r.tensor: r for r in Regions(nodes, context, model.origin, named).find()}

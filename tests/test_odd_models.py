@@ -1,0 +1,339 @@
+"""Files that the checker lets pass and that still mean something odd.
+
+Nothing is lost to a tensor that nothing needs, an operator that only looks like another one
+is left alone, and an odd node is refused with a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from onnxac.pipeline import Options, optimize
+from onnxac.report import Report
+
+FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+W1 = np.ones((2, 2, 1, 1), np.float32)
+
+
+def model(
+    nodes: Sequence[NodeProto],
+    weights: Mapping[str, Any],
+    *,
+    opset: int = 18,
+    shape: Sequence[int | str | None] = (1, 2, 4, 4),
+    domains: Sequence[str] = (),
+    output: Sequence[int | str | None] | None = (None,) * 4,
+) -> ModelProto:
+    """A model from x to y; weights that are no tensors yet are float32, integers as they are."""
+    graph = helper.make_graph(
+        list(nodes),
+        "g",
+        [helper.make_tensor_value_info("x", FLOAT, shape)],
+        [helper.make_tensor_value_info("y", FLOAT, output)],
+        [_tensor(n, w) for n, w in weights.items()],
+    )
+    imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(d, 1) for d in domains)]
+    return helper.make_model(graph, opset_imports=imports, ir_version=8)
+
+
+def _tensor(name: str, value: Any) -> TensorProto:
+    if isinstance(value, TensorProto):
+        return value
+    array = np.asarray(value)
+    return numpy_helper.from_array(
+        array.astype(np.float32) if array.dtype.kind == "f" else array, name
+    )
+
+
+def optimized(before: ModelProto) -> tuple[ModelProto, Report]:
+    after, report = optimize(before, Options(verify=False))
+    onnx.checker.check_model(after)
+    return after, report
+
+
+def run(made: ModelProto, **inputs: Any) -> Any:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(
+        made.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, inputs)[0]
+
+
+def assert_same(before: ModelProto, shape: Sequence[int] = (1, 2, 4, 4)) -> Report:
+    after, report = optimized(before)
+    x = np.random.default_rng(3).integers(-80, 80, shape).astype(np.float32)
+    have, want = run(after, x=x), run(before, x=x)
+    assert have.shape == want.shape
+    assert np.array_equal(have, want)
+    return report
+
+
+def operators(made: ModelProto) -> list[str]:
+    return [n.op_type for n in made.graph.node]
+
+
+def reasons(report: Report) -> set[str]:
+    return {r.rule for r in report.refusals}
+
+
+# What looks like a copy.
+
+
+@pytest.mark.parametrize("reduction", ["add", "mul", "max", "min"])
+def test_a_scatter_that_reduces_is_no_copy(reduction: str) -> None:
+    index = np.stack(np.meshgrid(*map(range, (1, 2, 4, 4)), indexing="ij"), -1)
+    scatter = helper.make_node("ScatterND", ["x", "i", "u"], ["s"], reduction=reduction)
+    scale = helper.make_node("Mul", ["s", "two"], ["y"])
+    update = np.full((1, 2, 4, 4), -40.0)
+    assert_same(model([scatter, scale], {"i": index, "u": update, "two": np.float32(2)}))
+
+
+@pytest.mark.parametrize("reduction", ["add", "mul", "max", "min"])
+def test_elements_scattered_by_reduction_are_no_copy(reduction: str) -> None:
+    index = np.broadcast_to(np.arange(4), (1, 2, 4, 4)).copy()
+    scatter = helper.make_node(
+        "ScatterElements", ["x", "i", "u"], ["s"], axis=3, reduction=reduction
+    )
+    scale = helper.make_node("Mul", ["s", "two"], ["y"])
+    update = np.full((1, 2, 4, 4), 1.0)
+    assert_same(model([scatter, scale], {"i": index, "u": update, "two": np.float32(2)}))
+
+
+def test_a_number_stays_a_number() -> None:
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["m"], keepdims=0),
+        helper.make_node("Mul", ["m", "a"], ["d"]),
+        helper.make_node("Mul", ["d", "b"], ["e"]),
+        helper.make_node("Add", ["e", "c"], ["y"]),
+    ]
+    numbers = {n: np.float32(v) for n, v in (("a", 2), ("b", 4), ("c", 1))}
+    assert_same(model(nodes, numbers, shape=(4, 8), output=()), (4, 8))
+
+
+# Names of another domain, or of a function.
+
+
+def test_an_operator_of_another_domain_is_not_the_standards() -> None:
+    """Between Transposes, behind a pool, and between two convolutions."""
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["a"], perm=[0, 2, 3, 1]),
+        helper.make_node("Softplus", ["a"], ["b"], domain="my"),
+        helper.make_node("Transpose", ["b"], ["c"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["c", "w"], ["d"]),
+        helper.make_node("AveragePool", ["d"], ["e"], kernel_shape=[2, 2]),
+        helper.make_node("Add", ["e", "two"], ["f"], domain="my"),
+        helper.make_node("Identity", ["f"], ["g"], domain="my"),
+        helper.make_node("Concat", ["g"], ["h"], domain="my", axis=1),
+        helper.make_node("Mul", ["h", "two"], ["y"], domain="my"),
+    ]
+    before = model(nodes, {"w": W1, "two": np.float32(2)}, domains=["my"])
+    after, _ = optimized(before)
+    assert list(after.graph.node) == list(before.graph.node)
+
+
+def test_a_function_may_be_called_like_an_operator() -> None:
+    body = [helper.make_node("Mul", ["a", "a"], ["b"])]
+    function = helper.make_function(
+        "my", "Identity", ["a"], ["b"], body, [helper.make_opsetid("", 18)]
+    )
+    before = model(
+        [
+            helper.make_node("Identity", ["x"], ["t"], domain="my"),
+            helper.make_node("Conv", ["t", "w"], ["y"]),
+        ],
+        {"w": W1},
+        domains=["my"],
+    )
+    before.functions.append(function)
+    assert_same(before)
+
+
+def test_the_standard_domain_has_two_names() -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["t"]),
+        helper.make_node("Mul", ["t", "two"], ["y"]),
+    ]
+    before = model(nodes, {"w": W1, "two": np.float32(2)}, opset=17)
+    plain, _ = optimized(before)
+    before.opset_import[0].domain = "ai.onnx"
+    after, report = optimized(before)
+    assert report.before.opset == 17
+    assert operators(after) == operators(plain) == ["Conv"]
+
+
+# Old operators.
+
+
+def test_an_add_with_an_axis_of_its_own_is_not_read() -> None:
+    """Opset 6: the shift lies along axis 1, as the attribute says."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["t"]),
+        helper.make_node("Add", ["t", "shift"], ["u"], axis=1, broadcast=1),
+        helper.make_node("Mul", ["u", "shift"], ["y"], axis=1, broadcast=1),
+    ]
+    before = model(nodes, {"w": np.ones((4, 2, 1, 1)), "shift": np.arange(4.0)}, opset=6)
+    after, report = optimized(before)
+    assert list(after.graph.node) == list(before.graph.node)
+    assert reasons(report) == {"opset"}
+
+
+def test_a_concat_without_an_axis() -> None:
+    nodes = [
+        helper.make_node("Concat", ["x", "x"], ["t"]),
+        helper.make_node("Conv", ["t", "w"], ["y"]),
+    ]
+    before = model(nodes, {"w": np.ones((4, 4, 1, 1))}, opset=3)
+    after, _ = optimized(before)
+    assert list(after.graph.node) == list(before.graph.node)
+
+
+# Tensors.
+
+
+def merged(*more: NodeProto, weights: Mapping[str, Any] | None = None) -> ModelProto:
+    """A Conv and a scale, which merge, and whatever else is there."""
+    nodes = [
+        *more,
+        helper.make_node("Conv", ["x", "w"], ["t"]),
+        helper.make_node("Mul", ["t", "two"], ["y"]),
+    ]
+    return model(nodes, {"w": W1, "two": np.float32(2), **(weights or {})})
+
+
+def text(value: bytes) -> TensorProto:
+    return TensorProto(name="text", data_type=TensorProto.STRING, dims=[1], string_data=[value])
+
+
+def reader() -> NodeProto:
+    return helper.make_node("StringNormalizer", ["text"], ["same"])
+
+
+def test_text_that_is_no_utf8_costs_nothing() -> None:
+    before = merged(reader(), weights={"text": text(b"\xff\xfe")})
+    before.graph.output.append(helper.make_tensor_value_info("same", TensorProto.STRING, [1]))
+    after, _ = optimized(before)
+    assert operators(after) == ["StringNormalizer", "Conv"]
+    assert [b"\xff\xfe"] in [t.string_data for t in after.graph.initializer]
+
+
+def test_a_constant_of_text_costs_nothing() -> None:
+    node = helper.make_node("Constant", [], ["text"], value=text(b"\xff\xfe"))
+    before = merged(node, reader())
+    before.graph.output.append(helper.make_tensor_value_info("same", TensorProto.STRING, [1]))
+    after, _ = optimized(before)
+    assert operators(after) == ["Constant", "StringNormalizer", "Conv"]
+
+
+@pytest.mark.parametrize("key", ["value_string", "value_strings"])
+def test_a_constant_of_bytes_costs_nothing(key: str) -> None:
+    value: Any = b"\xff\xfe" if key == "value_string" else [b"\xff", b"a"]
+    node = helper.make_node("Constant", [], ["text"])
+    node.attribute.append(helper.make_attribute(key, value))
+    before = merged(node)
+    shape = [] if key == "value_string" else [2]
+    before.graph.output.append(helper.make_tensor_value_info("text", TensorProto.STRING, shape))
+    after, _ = optimized(before)
+    assert operators(after) == ["Constant", "Conv"]
+
+
+def sparse() -> Any:
+    return helper.make_sparse_tensor(
+        helper.make_tensor("sparse", FLOAT, [1], [3.0]),
+        helper.make_tensor("index", INT64, [1], [1]),
+        [4],
+    )
+
+
+def test_a_sparse_initializer_costs_nothing() -> None:
+    before = merged()
+    before.graph.sparse_initializer.append(sparse())
+    after, _ = optimized(before)
+    assert operators(after) == ["Conv"]
+    assert after.graph.sparse_initializer == before.graph.sparse_initializer
+
+
+def test_a_sparse_constant_costs_nothing() -> None:
+    node = helper.make_node("Constant", [], ["s"], sparse_value=sparse())
+    relu = helper.make_node("Relu", ["s"], ["r"])
+    before = merged(node, relu)
+    before.graph.output.append(helper.make_tensor_value_info("r", FLOAT, [4]))
+    after, _ = optimized(before)
+    assert operators(after) == ["Constant", "Relu", "Conv"]
+
+
+FLAWS: dict[str, dict[str, Any]] = {
+    "more data than dims": {"raw_data": bytes(20)},
+    "another type than its data": {"data_type": TensorProto.FLOAT16},
+    "a type that is not defined": {"data_type": 99},
+}
+
+
+@pytest.mark.parametrize("what", FLAWS)
+@pytest.mark.parametrize("role", ["weight", "bystander", "size"])
+def test_a_tensor_that_does_not_add_up(what: str, role: str) -> None:
+    """What reads it is left alone, and what does not is optimized."""
+    before = merged()
+    if role == "bystander":
+        before.graph.initializer.add(name="z", dims=[2, 2, 1, 1], data_type=FLOAT)
+    if role == "size":
+        before.graph.node.add(op_type="Reshape", input=["y", "z"], output=["r"])
+        before.graph.initializer.add(name="z", dims=[4], data_type=FLOAT)
+    tensor = before.graph.initializer[0 if role == "weight" else -1]
+    tensor.raw_data = bytes(16)
+    for key, value in FLAWS[what].items():
+        setattr(tensor, key, value)
+    after, report = optimize(before, Options(verify=False))
+    if role == "weight":
+        assert list(after.graph.node) == list(before.graph.node)
+        assert any("not valid" in r.reason or "computed" in r.reason for r in report.refusals)
+    else:
+        assert operators(after)[:1] == ["Conv"]
+        assert "Mul" not in operators(after)
+
+
+# Extents.
+
+
+def test_a_negative_extent_is_dynamic() -> None:
+    """onnx's own inference ends the process over a Slice of it."""
+    bounds = {n: np.asarray([v], np.int64) for n, v in (("s", 1), ("e", 3), ("a", 2))}
+    nodes = [
+        helper.make_node("Slice", ["x", "s", "e", "a"], ["t"]),
+        helper.make_node("Conv", ["t", "w"], ["u"]),
+        helper.make_node("Mul", ["u", "two"], ["y"]),
+    ]
+    weights = {"w": W1, "two": np.float32(2), **bounds}
+    before = model(nodes, weights, shape=(-1, 2, -1, -1))
+    report = assert_same(before)
+    assert len(report.fusions) == 1
+
+
+def test_a_negative_extent_inside_of_a_body() -> None:
+    body = helper.make_graph(
+        [helper.make_node("Slice", ["t", "s", "e", "a"], ["r"])],
+        "body",
+        [],
+        [helper.make_tensor_value_info("r", FLOAT, [-1, 2, -1, -1])],
+        value_info=[helper.make_tensor_value_info("t", FLOAT, [-1, 2, -1, -1])],
+    )
+    other = helper.make_graph(
+        [helper.make_node("Identity", ["t"], ["q"])],
+        "other",
+        [],
+        [helper.make_tensor_value_info("q", FLOAT, [-1, 2, -1, -1])],
+    )
+    bounds = {n: np.asarray([v], np.int64) for n, v in (("s", 1), ("e", 3), ("a", 2))}
+    nodes = [
+        helper.make_node("Relu", ["x"], ["t"]),
+        helper.make_node("If", ["c"], ["y"], then_branch=body, else_branch=other),
+    ]
+    before = model(nodes, {"c": np.asarray(True), **bounds}, shape=(-1, 2, -1, -1))
+    assert_same(before)
