@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,9 @@ from pathlib import Path
 from onnx import ModelProto
 
 import onnxac
-from onnxac.graph.files import Draft, check, external_tensors, read
+from onnxac.disk import scratch
+from onnxac.graph.draft import Draft
+from onnxac.graph.files import check, external_tensors, read, require_valid
 from onnxac.graph.model import Model, assemble, from_proto
 from onnxac.planning.plan import make_plan
 from onnxac.planning.statistics import digest_of, model_info
@@ -44,6 +45,7 @@ class Options:
     latency              time both models, for the report
     command              the command line, for the report
     progress             is told what happens now, in a word or two
+    notice               is told, in a sentence, what the user has to know beside the report
     """
 
     verify: bool = True
@@ -56,6 +58,7 @@ class Options:
     latency: bool = False
     command: str | None = None
     progress: Callable[[str], object] = _silent
+    notice: Callable[[str], object] = _silent
 
 
 def optimize(model: ModelOrPath, options: Options | None = None) -> tuple[ModelProto, Report]:
@@ -71,13 +74,12 @@ def optimize(model: ModelOrPath, options: Options | None = None) -> tuple[ModelP
     original, path = _read(model)
     result, report = _fuse(original, path, options)
     report = _named(report, None, digest_of(result))
-    if not (options.verify or options.latency):
-        return result, report
     before = path or original.proto
-    if any(True for _ in external_tensors(result.graph)):
-        with tempfile.TemporaryDirectory() as folder, Draft(Path(folder) / "model.onnx") as draft:
+    if any(True for _ in external_tensors(result)):
+        with scratch() as folder, Draft(folder.path / "model.onnx") as draft:
             draft.write(result, original.folder)
             return result, _tried(report, before, draft.path, options)
+    require_valid(result, "the result")
     return result, _tried(report, before, result, options)
 
 
@@ -94,7 +96,10 @@ def optimize_file(source: Path, target: Path, options: Options | None = None) ->
         draft.write(result, original.folder)
         report = _named(report, target, digest_of(draft.path))
         report = _tried(report, source, draft.path, options)
-        draft.commit()
+        for left in draft.commit():
+            options.notice(
+                f"{left} is left, since another model may read it; {target} does no longer"
+            )
     return report
 
 

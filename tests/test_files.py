@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,8 @@ from exact import feeds, operators, run
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onnxac.errors import ModelError, OutputError, VerificationError
-from onnxac.graph.files import Draft, data_range, read
+from onnxac.graph.draft import Draft
+from onnxac.graph.files import data_range, external_tensors, read
 from onnxac.pipeline import Options, optimize, optimize_file
 
 QUICK = Options(verify=False)
@@ -58,6 +61,13 @@ def names(folder: Path) -> set[str]:
     return {p.name for p in folder.iterdir()}
 
 
+def data_files(path: Path) -> set[str]:
+    model = onnx.load(path, load_external_data=False)
+    return {
+        e.value for t in external_tensors(model) for e in t.external_data if e.key == "location"
+    }
+
+
 def same_results(before: Path, after: Path) -> None:
     old, new = onnx.load(before), onnx.load(after)
     assert operators(new) == {"Conv": 2, "Relu": 1}
@@ -86,27 +96,44 @@ def test_data_goes_beside_it(external: Path, tmp_path: Path) -> None:
     target = tmp_path / "out" / "model.onnx"
     target.parent.mkdir()
     optimize_file(external, target, QUICK)
-    assert names(target.parent) == {"model.onnx", "model.onnx.data"}
+    (data,) = names(target.parent) - {"model.onnx"}
+    assert re.fullmatch(r"model\.onnx\.[0-9a-f]{16}\.data", data)
     same_results(external, target)
 
 
 def test_in_place_with_data(external: Path, tmp_path: Path) -> None:
-    """Someone else's data file stays; ours has a name of its own."""
+    """The data file that was there stays; ours has a name of its own."""
     optimize_file(external, external, QUICK)
-    assert names(tmp_path) == {"ext.onnx", "ext.bin", "ext.onnx.data"}
+    (data,) = names(tmp_path) - {"ext.onnx", "ext.bin"}
+    assert data_files(external) == {data}
     assert operators(onnx.load(external)) == {"Conv": 2, "Relu": 1}
 
 
-def test_again_and_again(external: Path, tmp_path: Path) -> None:
-    """Old data of ours is cleared away, and never overwritten while the old model needs it."""
-    target = tmp_path / "out.onnx"
-    seen = set()
-    for _ in range(3):
-        optimize_file(external, target, QUICK)
-        same_results(external, target)
-        (data,) = names(tmp_path) - {"ext.onnx", "ext.bin", "out.onnx"}
-        seen.add(data)
-    assert seen == {"out.onnx.data", "out.onnx.1.data"}
+def test_data_that_another_model_reads_stays(tmp_path: Path) -> None:
+    """A backup, a copy under another name: nobody can know who reads a data file."""
+    source, backup = tmp_path / "model.onnx", tmp_path / "backup.onnx"
+    onnx.save(acnet(), source, save_as_external_data=True, location="model.onnx.data")
+    backup.write_bytes(source.read_bytes())
+    told: list[str] = []
+    optimize_file(source, source, replace(QUICK, notice=told.append))
+    same_results(backup, source)
+    assert told == [
+        f"{tmp_path / 'model.onnx.data'} is left, since another model may read it; "
+        f"{source} does no longer"
+    ]
+
+
+def test_data_of_ours_stays_as_well(external: Path, tmp_path: Path) -> None:
+    """The second run is another process: what the first one made may have been copied."""
+    target, backup = tmp_path / "out.onnx", tmp_path / "backup.onnx"
+    optimize_file(external, target, QUICK)
+    backup.write_bytes(target.read_bytes())
+    told: list[str] = []
+    optimize_file(external, target, replace(QUICK, notice=told.append))
+    same_results(external, backup)
+    same_results(external, target)
+    assert data_files(backup).isdisjoint(data_files(target))
+    assert len(told) == 1
 
 
 def test_weights_are_aligned(external: Path, tmp_path: Path) -> None:
@@ -223,3 +250,115 @@ def test_a_draft_that_is_not_committed_leaves_nothing(tmp_path: Path, external: 
         draft.write(read(external), tmp_path)
         assert operators(onnx.load(draft.path))["Conv"] == 3
     assert names(tmp_path) == {"ext.onnx", "ext.bin"}
+
+
+# Instead of what was there.
+
+
+def test_in_place_keeps_mode_and_owner(source: Path) -> None:
+    source.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(source, 1234, 2345)
+    before = source.stat()
+    optimize_file(source, source, QUICK)
+    after = source.stat()
+    assert before.st_ino != after.st_ino
+    for field in ("st_mode", "st_uid", "st_gid"):
+        assert getattr(after, field) == getattr(before, field)
+
+
+def test_data_is_as_private_as_its_model(external: Path, tmp_path: Path) -> None:
+    external.chmod(0o600)
+    optimize_file(external, external, QUICK)
+    (data,) = names(tmp_path) - {"ext.onnx", "ext.bin"}
+    assert stat.S_IMODE((tmp_path / data).stat().st_mode) == 0o600
+
+
+def test_links_are_followed(source: Path, tmp_path: Path) -> None:
+    """As those of DVC, git-annex and the caches of Hugging Face: the link stays one."""
+    (tmp_path / "store").mkdir()
+    blob, link = tmp_path / "store" / "blob", tmp_path / "link.onnx"
+    blob.write_bytes(source.read_bytes())
+    link.symlink_to("store/blob")
+    optimize_file(link, link, QUICK)
+    assert os.readlink(link) == "store/blob"
+    same_results(source, blob)
+    assert names(tmp_path / "store") == {"blob"}
+
+
+def test_a_link_to_nothing_is_followed(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.onnx").symlink_to("real.onnx")
+    optimize_file(source, tmp_path / "link.onnx", QUICK)
+    assert (tmp_path / "link.onnx").is_symlink()
+    same_results(source, tmp_path / "real.onnx")
+
+
+def test_data_is_not_put_where_a_link_would_not_find_it(external: Path, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "link.onnx").symlink_to("store/blob")
+    with pytest.raises(OutputError, match="is a link into another folder"):
+        optimize_file(external, tmp_path / "link.onnx", QUICK)
+    assert names(tmp_path / "store") == set()
+
+
+def test_write_protected_files_stay(source: Path, old: Path) -> None:
+    """Stores protect what links lead to by its mode; that holds for the superuser, too."""
+    old.chmod(0o444)
+    with pytest.raises(OutputError, match="write-protected"):
+        optimize_file(source, old, QUICK)
+    assert_untouched(old, "in.onnx")
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_no_file_is_never_replaced(source: Path, tmp_path: Path, linked: bool) -> None:
+    device = target = tmp_path / "device"
+    os.mkfifo(device)
+    if linked:
+        target = tmp_path / "link"
+        target.symlink_to("device")
+    with pytest.raises(OutputError, match="is no regular file"):
+        optimize_file(source, target, QUICK)
+    assert device.is_fifo()
+
+
+def test_what_becomes_a_device_meanwhile_is_not_replaced(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.onnx"
+    with Draft(target) as draft:
+        draft.write(read(source), tmp_path)
+        os.mkfifo(target)
+        with pytest.raises(OutputError, match="something else"):
+            draft.commit()
+    assert target.is_fifo()
+
+
+# What is invalid.
+
+
+def test_an_invalid_result_is_not_written(
+    source: Path, old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where nobody asks for a proof."""
+
+    def doubled(*_: object, **__: object) -> ModelProto:
+        model = acnet()
+        model.graph.initializer.append(model.graph.initializer[0])
+        return model
+
+    monkeypatch.setattr("onnxac.pipeline.assemble", doubled)
+    with pytest.raises(VerificationError, match="not valid ONNX"):
+        optimize_file(source, old, QUICK)
+    assert_untouched(old, "in.onnx")
+    with pytest.raises(VerificationError, match="not valid ONNX"):
+        optimize(source, QUICK)
+
+
+def test_an_output_without_a_shape_hides_nothing(source: Path, old: Path) -> None:
+    """The checker stops at a missing shape, which is allowed, and sees nothing behind it."""
+    model = acnet()
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    onnx.save(model, source)
+    optimize_file(source, old, QUICK)
+    model.graph.node[1].output[0] = "a"
+    onnx.save(model, source)
+    with pytest.raises(ModelError, match="SSA"):
+        read(source)

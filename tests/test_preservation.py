@@ -327,6 +327,37 @@ def test_before_ir_4() -> None:
     same_results(before, after)
 
 
+WORDS = TensorProto(
+    name="words", data_type=TensorProto.STRING, dims=[2], string_data=[b"a", b"\xff\xfe"]
+)
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_strings_that_are_no_text(read: bool) -> None:
+    """A model is not lost to a tensor that nothing here needs."""
+    node = helper.make_node("Unique", ["words"], ["y"], name="u")
+    before = model(
+        [node] if read else [],
+        initializers=[WORDS],
+        outputs=[info("y", [None], TensorProto.STRING)] if read else [],
+    )
+    after = optimized(before)
+    assert WORDS in after.graph.initializer
+
+
+def test_strings_that_are_no_text_in_a_body() -> None:
+    word = helper.make_graph(
+        [helper.make_node("Constant", [], ["yes"], value=WORDS)],
+        "branch",
+        [],
+        [info("yes", [2], TensorProto.STRING)],
+    )
+    node = helper.make_node("If", ["flag"], ["y"], name="if", then_branch=word, else_branch=word)
+    before = model([node], outputs=[info("y", [2], TensorProto.STRING)])
+    before.graph.input.append(info("flag", [], TensorProto.BOOL))
+    optimized(before)
+
+
 # Inputs and outputs that are no tensors.
 
 

@@ -33,7 +33,7 @@ from onnxac.errors import OnnxacError
 
 __all__ = ["app", "main", "run"]
 
-INTERRUPTED, TERMINATED, BUG = 130, 143, 2
+INTERRUPTED, BUG = 130, 2
 
 HELP = (
     "Collapse the branches of re-parameterizable networks in an exported ONNX model.\n\n"
@@ -111,7 +111,11 @@ def start(
 
 def main() -> NoReturn:
     """Entry point of the command."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # Under nohup a hangup is ignored, and stays so.
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _terminate)
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a character shows another; it is no reason to fail.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
@@ -120,7 +124,7 @@ def main() -> NoReturn:
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     """End by an exception, so that unfinished files are removed."""
-    raise SystemExit(TERMINATED)
+    raise SystemExit(128 + number)
 
 
 def run(arguments: Sequence[str]) -> int:

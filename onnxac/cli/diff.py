@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onnxac.cli.options import After, Before, Color, Quiet, Verbose, flag
-from onnxac.cli.outputs import check_target, write_text
 from onnxac.cli.screen import screen_of
+from onnxac.disk import check_text, write_text
 from onnxac.errors import UsageError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def diff(
 
 
 def _check_output(output: Path, before: Path, after: Path) -> None:
-    check_target(output)
+    check_text(output)
     for path in (before, after):
         if output.exists() and path.exists() and os.path.samefile(output, path):
             raise UsageError(f"{output}: is one of the models; name another file for the page")

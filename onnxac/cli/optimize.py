@@ -125,6 +125,7 @@ def optimize(
             latency=bench,
             command=screen.line,
             progress=screen.step,
+            notice=screen.notice,
         )
         result = transform(source, target, options, models=diff is not None)
         extras.write(result)

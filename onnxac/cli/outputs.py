@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnxac.cli.options import STDIO
-from onnxac.errors import OutputError, UsageError
+from onnxac.disk import append_text, check_text, write_text
+from onnxac.errors import UsageError
 
 if TYPE_CHECKING:
     from onnxac.cli.transform import Result
@@ -44,7 +44,7 @@ class Extras:
             if who != place or wanted.count(place) > 1:
                 raise UsageError(f"{place}: is {who} too; give each output a file of its own")
             if place != STDIO:
-                check_target(Path(place))
+                check_text(Path(place))
 
     def write(self, result: Result) -> None:
         """Write what is wanted."""
@@ -81,46 +81,3 @@ def _put(place: str, text: str) -> None:
         sys.stdout.write(text)
     else:
         write_text(Path(place), text)
-
-
-def check_target(path: Path) -> None:
-    """Raise OutputError where a file can't be put."""
-    folder = path.parent
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; name a file in it")
-    if not folder.is_dir():
-        raise OutputError(f"{path}: its folder {folder} does not exist; create it first")
-    if not os.access(path if path.exists() else folder, os.W_OK):
-        raise OutputError(f"{path}: can't be written: permission denied")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Put a text file in its place in one step, or raise OutputError."""
-    check_target(path)
-    try:
-        if path.exists() and not path.is_file():
-            # A pipe or a device: it can't be replaced, and has to be written to.
-            path.write_text(text, encoding="utf-8")
-            return
-        handle, name = tempfile.mkstemp(path.suffix, f".{path.name}.", path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as out:
-                out.write(text)
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(name, 0o666 & ~mask)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
-    except OSError as error:
-        raise OutputError(f"{path}: can't be written: {error.strerror}") from error
-
-
-def append_text(path: Path, text: str) -> None:
-    """Add to a text file that others add to as well, or raise OutputError."""
-    try:
-        with path.open("a", encoding="utf-8") as out:
-            out.write(text)
-    except OSError as error:
-        raise OutputError(f"{path}: can't be written: {error.strerror}") from error

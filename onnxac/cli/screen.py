@@ -71,6 +71,14 @@ class Screen:
         if self._status is not None:
             self._status.update(what)
 
+    def notice(self, message: str) -> None:
+        """One line on stderr that is no error; not with -q."""
+        from rich.text import Text
+
+        from onnxac.render.words import one_line
+
+        self.say(Text.assemble(("onnxac: ", "bold"), one_line(message)), wrap=False)
+
     def error(self, message: str) -> None:
         """One line on stderr, in whatever mode."""
         from rich.text import Text

@@ -10,7 +10,8 @@ from onnx import ModelProto
 
 from onnxac.cli.options import STDIO
 from onnxac.errors import ModelError, UsageError
-from onnxac.graph.files import Draft, external_tensors, parse, read
+from onnxac.graph.draft import Draft
+from onnxac.graph.files import external_tensors, parse, read
 from onnxac.pipeline import Options, optimize, optimize_file
 from onnxac.report import Report
 
@@ -36,7 +37,7 @@ def transform(source: str, target: str, options: Options, *, models: bool) -> Re
 
 def _through_memory(source: str, target: str, options: Options) -> Result:
     before = _from_stdin() if source == STDIO else read(Path(source))
-    if target == STDIO and any(True for _ in external_tensors(before.graph)):
+    if target == STDIO and any(True for _ in external_tensors(before)):
         raise UsageError(f"{source}: has external data, which standard output can't take along")
     if target != STDIO:
         with Draft(Path(target)) as draft:
@@ -55,6 +56,6 @@ def _from_stdin() -> ModelProto:
     if sys.stdin.isatty():
         raise UsageError("standard input is a terminal; pipe a model into it")
     model = parse(sys.stdin.buffer.read(), "standard input")
-    if any(True for _ in external_tensors(model.graph)):
+    if any(True for _ in external_tensors(model)):
         raise ModelError("standard input: the model has external data; give its path instead")
     return model

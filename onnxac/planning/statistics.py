@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, NodeProto
 
-from onnxac.graph.files import all_tensors, external_tensors
+from onnxac.graph.files import external_tensors, graph_tensors
 from onnxac.graph.model import from_proto
 from onnxac.inference.dims import Extent, Shape
 from onnxac.inference.facts import Facts
@@ -69,8 +69,8 @@ def graph_stats(model: ModelProto, facts: Facts) -> GraphStats:
     return GraphStats(
         nodes=len(graph.node),
         ops=dict(sorted(Counter(n.op_type for n in graph.node).items())),
-        parameters=sum(math.prod(t.dims) for t in all_tensors(graph)),
-        bytes=model.ByteSize() + sum(_external_bytes(t) for t in external_tensors(graph)),
+        parameters=sum(math.prod(t.dims) for t in graph_tensors(graph)),
+        bytes=model.ByteSize() + sum(_external_bytes(t) for t in external_tensors(model)),
         macs=None if any(m is None for m in macs) else round(sum(m for m in macs if m is not None)),
         nominal_size=NOMINAL_EXTENT if dynamic else None,
     )

@@ -34,12 +34,12 @@ that the user gives is for the whole, and is not widened.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
 
+from onnxac.disk import scratch
 from onnxac.errors import RuntimeFailure, UsageError, VerificationError
 from onnxac.proof.compare import epsilon
 from onnxac.proof.feeds import (
@@ -97,8 +97,8 @@ def verify(
         raise UsageError(f"seeds={seeds} compares nothing: give 1 or more")
     if tolerance is not None and not 0 <= tolerance < 1:
         raise UsageError(f"tolerance={tolerance} must be at least 0 and less than 1")
-    with tempfile.TemporaryDirectory(prefix="onnxac-") as name:
-        folder = Path(name)
+    with scratch() as workspace:
+        folder = workspace.path
         original, source = _at_path(before, folder / "before.onnx")
         optimized, target = _at_path(after, folder / "after.onnx")
         signature = _common_signature(original, optimized)

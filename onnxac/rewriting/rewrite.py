@@ -149,6 +149,7 @@ class Rewriter:
     def _fold(self, nodes: list[gs.Node]) -> None:
         """Let readers of computed constants read initializers, where `Folding` says so."""
         stored: dict[str, gs.Tensor] = {}
+        read: list[tuple[gs.Node, int, gs.Tensor]] = []
         for node in self._alive(nodes):
             if self._model.origin(node) is not None and self._facts.is_computed_by(node):
                 continue
@@ -161,6 +162,12 @@ class Rewriter:
                     if name not in stored:
                         stored[name] = self._initializer(tensor)
                     node.inputs[index] = stored[name]
+                    read.append((node, index, tensor))
+        # What a kept constant node reads is made all the same: nothing is stored beside it.
+        made = {t.name for n in self._alive(nodes) for t in n.outputs}
+        for node, index, tensor in read:
+            if node.inputs[index].name in made:
+                node.inputs[index] = tensor
 
     def _initializer(self, tensor: gs.Tensor) -> gs.Tensor:
         """A computed constant as an initializer, by its name, or the one it is a copy of."""
@@ -169,7 +176,7 @@ class Rewriter:
             root = root.inputs[0].inputs[0]
         if not root.inputs:
             return root
-        # All readers change, so the node that made it goes, and leaves its name.
+        # Where all readers change, the node that made it goes, and leaves its name.
         return gs.Constant(tensor.name, self._folding.value(tensor.name))
 
     def _forget(self, gone: list[gs.Node]) -> None:

@@ -1,0 +1,60 @@
+"""What comes out is valid ONNX, whoever reads a constant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import pytest
+from exact import operators
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from onnxac.pipeline import Options, optimize
+
+SIDE = np.array([64, 64])
+
+
+def reshaped(makers: Sequence[NodeProto], *initializers: TensorProto) -> ModelProto:
+    """y = Reshape(x, s) + ConstantOfShape(s): the one runs, the other is a constant that stays."""
+    nodes = [
+        *makers,
+        helper.make_node("ConstantOfShape", ["s"], ["zeros"], name="zeros"),
+        helper.make_node("Reshape", ["x", "s"], ["r"], name="reshape"),
+        helper.make_node("Add", ["r", "zeros"], ["y"], name="add"),
+    ]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [4096])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [64, 64])
+    graph = helper.make_graph(nodes, "g", [x], [y], initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def constant() -> ModelProto:
+    value = numpy_helper.from_array(SIDE)
+    return reshaped([helper.make_node("Constant", [], ["s"], name="shape", value=value)])
+
+
+def computed() -> ModelProto:
+    cast = helper.make_node("Cast", ["s32"], ["s"], name="cast", to=TensorProto.INT64)
+    return reshaped([cast], numpy_helper.from_array(SIDE.astype(np.int32), "s32"))
+
+
+def split() -> ModelProto:
+    """The node that makes it makes another one, which is read by a constant that stays."""
+    cut = helper.make_node("Split", ["sides"], ["s", "t"], name="split", num_outputs=2)
+    model = reshaped([cut], numpy_helper.from_array(np.concatenate([SIDE, SIDE]), "sides"))
+    model.opset_import[0].version = 18
+    model.graph.node[1].input[0] = "t"
+    return model
+
+
+@pytest.mark.parametrize("make", [constant, computed, split])
+def test_a_constant_that_kept_constants_read_too(make: object) -> None:
+    assert callable(make)
+    before = make()
+    onnx.checker.check_model(before)
+    after, report = optimize(before, Options())
+    onnx.checker.check_model(after, full_check=True)
+    assert operators(after) == operators(before)
+    assert report.verification is not None
+    assert report.verification.passed
