@@ -18,6 +18,7 @@ from onnxac.lowering.relocation import Region, Regions
 from onnxac.planning.cost import Cost
 from onnxac.planning.duplicates import merge_duplicates
 from onnxac.planning.folding import Folding
+from onnxac.planning.fusible import whole
 from onnxac.planning.noops import drop_noops
 from onnxac.planning.plan import node_cost
 from onnxac.planning.reordering import Commuter
@@ -65,7 +66,9 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
     kept = _kept(model, keep)
     idle = drop_noops(model, facts, named, kept)
     repeated = merge_duplicates(model, facts, named, kept)
-    commuter = Commuter(model, facts, named, kept)
+    left = {t: Obstacle("fused", r) for t, r in whole(model.graph.nodes, facts).items()}
+    left |= {t: Obstacle("keep", "it is kept as it is, as asked") for t in kept}
+    commuter = Commuter(model, facts, named, frozenset(left))
     stacks = {s.tensor: s for s in (commuter.run() if facts.opset >= OLDEST_OPSET else [])}
     context = Context(facts, model.graph)
     nodes = alive(model.graph.nodes, named, facts.is_constant)
@@ -78,7 +81,7 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
         for index, tensor in enumerate(node.outputs):
             if tensor.name:
                 region = regions.get(tensor.name)
-                found = _nested(model, node) or _definition(node, index, context, region, kept)
+                found = _nested(model, node) or _definition(node, index, context, region, left)
                 lowered[tensor.name] = found
                 if isinstance(found, AffineSum):
                     costs[tensor.name] = node_cost(node, tensor.name, found, facts)
@@ -123,10 +126,14 @@ def _kept(model: Model, keep: Sequence[str]) -> frozenset[str]:
 
 
 def _definition(
-    node: gs.Node, index: int, context: Context, region: Region | None, kept: frozenset[str]
+    node: gs.Node,
+    index: int,
+    context: Context,
+    region: Region | None,
+    left: dict[str, Obstacle],
 ) -> Lowered:
-    if node.outputs[index].name in kept:
-        return Obstacle("keep", "it is kept as it is, as asked")
+    if node.outputs[index].name in left:
+        return left[node.outputs[index].name]
     if node.domain not in _STANDARD:
         return Obstacle("custom", f"{node.domain}.{node.op} is not a standard operator")
     return region.definition if region else lower(node, index, context)

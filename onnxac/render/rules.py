@@ -17,6 +17,7 @@ RULES = {
     "cost": "Merging is possible, but the merged model would run longer.",
     "custom": "Operators outside of the ONNX standard are not understood.",
     "dynamic": "It depends on a size that is left open; export that size as fixed.",
+    "fused": "Runtimes run this group of operators as one; merged in part, it would run longer.",
     "geometry": "Branches merge when strides, output sizes and padding modes are the same.",
     "keep": "Left alone because --keep says so.",
     "layout": "Channels have to stay on one axis from end to end.",

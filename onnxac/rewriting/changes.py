@@ -21,6 +21,8 @@ _WEIGHTED = ("Conv", "ConvTranspose", "BatchNormalization")
 _ALWAYS = ("keep", "custom", "values", "stack", "subgraph")
 # Between other operators it is not worth telling that merging would be dearer, or can't be.
 _BETWEEN = ("cost", "operator", "layout")
+# Where a pattern that runtimes fuse ends, told once: in front of what would have taken it in.
+_TAKES_IN = (*_WEIGHTED, "MatMul", "Gemm")
 _SUMMED = (*_WEIGHTED, "MatMul", "Gemm", "Add", "Sub", "Sum", "Mul", "Div", "Pad", "AveragePool")
 
 
@@ -112,6 +114,8 @@ def refusals(roll: Roll, linear: Iterable[str], blocked: Sequence[Blocked]) -> t
 
 def _matters(roll: Roll, step: int, entry: Blocked, definitions: set[str]) -> bool:
     node, readers = roll.nodes[step], roll.readers[entry.tensor]
+    if entry.obstacle.rule == "fused":
+        return any(op in _TAKES_IN for op in readers)
     if entry.obstacle.rule in _BETWEEN:
         return node.op in _SUMMED and any(op in _SUMMED for op in readers)
     if node.op in _WEIGHTED or entry.obstacle.rule in _ALWAYS or entry.tensor in definitions:
