@@ -28,8 +28,8 @@ from onnxac.graph.model import Model
 from onnxac.graph.rewiring import Rewiring
 from onnxac.inference.constants import RANDOM
 from onnxac.inference.facts import Facts
+from onnxac.inference.stored import flaw
 
-_STANDARD = ("", "ai.onnx")
 # Dropout draws unless it does nothing, and then it is gone before.
 _DIFFERS = RANDOM | {"Dropout"}
 # Two operands in either order give the same bits.
@@ -62,7 +62,7 @@ def merge_duplicates(
     found: dict[Hashable, list[gs.Tensor]] = {(k,): [t] for k, t in stored.items()}
     for node in model.graph.nodes:
         own = values.get(node.outputs[0].name) if node.op == "Constant" else None
-        key = (own,) if own is not None else _key(model, node, numbers)
+        key = (own,) if own is not None else _key(model, facts, node, numbers)
         made = list(node.outputs)
         first = made if key is None else found.setdefault(key, made)
         for mine, other in zip(made, first, strict=True):
@@ -106,10 +106,10 @@ def _overwritten(graph: gs.Graph) -> Iterator[str]:
             yield from (t.name for t in node.inputs)
 
 
-def _key(model: Model, node: gs.Node, numbers: _Numbers) -> Hashable:
+def _key(model: Model, facts: Facts, node: gs.Node, numbers: _Numbers) -> Hashable:
     """What a node computes; equal keys, equal values. None where that is not known."""
     origin = model.origin(node)
-    if origin is None or not node.outputs or not _is_deterministic(origin):
+    if origin is None or not node.outputs or not _is_deterministic(origin, facts):
         return None
     inputs = [numbers[t.name] for t in node.inputs]
     while inputs and inputs[-1] is None:
@@ -120,12 +120,12 @@ def _key(model: Model, node: gs.Node, numbers: _Numbers) -> Hashable:
     return node.op, tuple(inputs), tuple(bool(t.name) for t in node.outputs), *attributes
 
 
-def _is_deterministic(node: NodeProto) -> bool:
+def _is_deterministic(node: NodeProto, facts: Facts) -> bool:
     bodies = [g for a in node.attribute for g in (a.g, *a.graphs) if g.node]
     return (
-        node.domain in _STANDARD
+        facts.is_standard(node.domain, node.op_type)
         and node.op_type not in _DIFFERS
-        and all(_is_deterministic(n) for g in bodies for n in g.node)
+        and all(_is_deterministic(n, facts) for g in bodies for n in g.node)
     )
 
 
@@ -133,7 +133,7 @@ def _constants(model: Model, facts: Facts) -> dict[str, Hashable]:
     """What constants hold, for those that may equal another one."""
     alike: dict[Hashable, list[tuple[str, TensorProto]]] = defaultdict(list)
     for name, tensor in _stored(model, facts):
-        if not uses_external_data(tensor) and tensor.data_type != TensorProto.STRING:
+        if not uses_external_data(tensor) and flaw(tensor) is None:
             alike[tensor.data_type, tuple(tensor.dims)].append((name, tensor))
     found: dict[str, Hashable] = {}
     for kind, tensors in alike.items():
@@ -148,10 +148,9 @@ def _stored(model: Model, facts: Facts) -> Iterator[tuple[str, TensorProto]]:
         if tensor.name not in facts.overridable:
             yield tensor.name, tensor
     for node in model.proto.graph.node:
-        if node.op_type == "Constant" and node.domain in _STANDARD:
-            (attribute,) = node.attribute
-            if attribute.HasField("t"):
-                yield node.output[0], attribute.t
+        if node.op_type == "Constant" and facts.is_standard(node.domain, node.op_type):
+            if node.attribute and node.attribute[0].HasField("t"):
+                yield node.output[0], node.attribute[0].t
             elif (value := facts.value(node.output[0])) is not None and value.dtype.kind in "fi":
                 yield node.output[0], numpy_helper.from_array(value)
 

@@ -122,7 +122,8 @@ class _Look:
     def maker(self, name: str) -> gs.Node | None:
         """The standard node that makes an activation."""
         node = None if self.facts.is_constant(name) else self._makers.get(name)
-        return node if node is not None and node.domain in (None, "", "ai.onnx") else None
+        node = node if node is not None and all(t.name for t in node.inputs) else None
+        return node if node is not None and self.facts.is_standard(node.domain, node.op) else None
 
     def reader(self, name: str) -> gs.Node | None:
         """The only reader of a tensor."""

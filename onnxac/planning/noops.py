@@ -19,10 +19,10 @@ from onnx import TensorProto
 
 from onnxac.graph.model import Model
 from onnxac.graph.rewiring import Rewiring
+from onnxac.inference.constants import OLDEST_OPSET
 from onnxac.inference.dims import Shape
 from onnxac.inference.facts import Facts
 
-_STANDARD = (None, "", "ai.onnx")
 _ONE_OF_ONE = ("Concat", "Sum", "Max", "Min", "Mean")
 # Every value of the key's type is one of these types, too: there and back changes nothing.
 _WIDER: dict[int, frozenset[int]] = {
@@ -44,10 +44,13 @@ def drop_noops(
     named  tensors needed by their very name: outputs, and what subgraphs read
     kept   outputs of nodes to leave alone
     """
+    if facts.opset < OLDEST_OPSET:
+        return []
     rewiring = Rewiring(model.graph, named, kept)
     for node in model.graph.nodes:
-        rule = _RULES.get(node.op) if node.domain in _STANDARD else None
-        if rule is not None and not any(t.name for t in node.outputs[1:]):
+        rule = _RULES.get(node.op) if facts.is_standard(node.domain, node.op) else None
+        single = [t.name for t in node.outputs if t.name] == [t.name for t in node.outputs[:1]]
+        if rule is not None and single and node.inputs and node.inputs[0].name:
             equal = rule(_Noop(node, facts, rewiring))
             if equal is not None:
                 rewiring.drop(node, [(node.outputs[0], equal)])
@@ -87,7 +90,9 @@ class _Noop:
     def before(self, *ops: str) -> _Noop | None:
         """The node that makes what this one reads first, if it is one of these operators."""
         makers = self.data.inputs
-        if len(makers) != 1 or makers[0].op not in ops or makers[0].domain not in _STANDARD:
+        if len(makers) != 1 or makers[0].op not in ops or not makers[0].inputs:
+            return None
+        if not self.facts.is_standard(makers[0].domain, makers[0].op):
             return None
         return _Noop(makers[0], self.facts, self._rewiring)
 
@@ -97,8 +102,6 @@ def _identity(noop: _Noop) -> gs.Tensor | None:
 
 
 def _dropout(noop: _Noop) -> gs.Tensor | None:
-    if noop.facts.opset < 7:
-        return noop.data if noop.node.attrs.get("is_test") else None
     if len(noop.inputs) < 3 or not noop.inputs[2].name:
         return noop.data
     training = noop.facts.value(noop.inputs[2].name)
@@ -176,7 +179,7 @@ def _undone(noop: _Noop, inverse: str) -> gs.Tensor | None:
         return None
     larger = noop.shape if inverse == "Unsqueeze" else before.shape
     axes, others = noop.operand(1, "axes"), before.operand(1, "axes")
-    if larger is None or axes is None or others is None:
+    if not larger or axes is None or others is None:
         return None
     rank = len(larger)
     return before.data if {a % rank for a in axes} == {a % rank for a in others} else None
@@ -204,7 +207,7 @@ def _slice(noop: _Noop) -> gs.Tensor | None:
 
 
 def _pad(noop: _Noop) -> gs.Tensor | None:
-    pads = noop.operand(1, "pads" if "pads" in noop.node.attrs else "paddings")
+    pads = noop.operand(1, "pads")
     return noop.data if pads is not None and not any(pads) else None
 
 
@@ -217,7 +220,7 @@ def _expand(noop: _Noop) -> gs.Tensor | None:
 
 
 def _tile(noop: _Noop) -> gs.Tensor | None:
-    repeats = noop.operand(1, "repeats") if noop.facts.opset >= 6 else None
+    repeats = noop.operand(1, "repeats")
     return noop.data if repeats and set(repeats) == {1} else None
 
 
