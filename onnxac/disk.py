@@ -161,7 +161,9 @@ class Workspace:
     def close(self) -> None:
         """Remove the folder, what is left in it, and data that it published for nothing."""
         _discard(self.path)
-        _made.pop(self.path, None)
+        if not self.path.exists():
+            # Else it is tried again when the process ends.
+            _made.pop(self.path, None)
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
