@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from onnx import ModelProto
 
 from onnxac.errors import OnnxacError
 from onnxac.pipeline import Options, inspect
@@ -58,10 +60,18 @@ class Finding:
         return 2 if self.report is None else int(bool(self.problems))
 
 
-def examine(path: Path, options: Options, budget: Budget) -> Finding:
-    """Look at one model. A model that can't be used is a finding, too, not an exception."""
+def examine(
+    path: Path,
+    options: Options,
+    budget: Budget,
+    source: Callable[[], ModelProto] | None = None,
+) -> Finding:
+    """Look at one model. A model that can't be used is a finding, too, not an exception.
+
+    source  where the model comes from, if it is not the file at `path`
+    """
     try:
-        report = inspect(path, options)
+        report = inspect(path if source is None else source(), options)
     except OnnxacError as error:
         # The message begins with the path, which a finding has already.
         message = str(error).removeprefix(f"{path}: ")

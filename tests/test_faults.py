@@ -21,7 +21,13 @@ OLD, NEW = {"nodes": 5, "factor": 5.0}, {"nodes": 3, "factor": 1.0}
 
 def ran(tmp_path: Path, what: str, *arguments: object) -> list[dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, faults.__file__, what, str(tmp_path / "work"), *map(json.dumps, arguments)],
+        [
+            sys.executable,
+            faults.__file__,
+            what,
+            str(tmp_path / "work"),
+            *map(json.dumps, arguments),
+        ],
         capture_output=True,
         check=False,
         env=environment({"OPENBLAS_NUM_THREADS": "1"}),

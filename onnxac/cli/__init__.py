@@ -10,7 +10,6 @@ imports what it needs when it runs.
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import sys
@@ -28,8 +27,9 @@ from onnxac.cli.explain import explain
 from onnxac.cli.optimize import fill_summary, optimize
 from onnxac.cli.options import flag
 from onnxac.cli.screen import Screen
+from onnxac.cli.streams import abandon, settle
 from onnxac.cli.verify import verify
-from onnxac.errors import OnnxacError
+from onnxac.errors import OnnxacError, OutputError
 
 __all__ = ["app", "main", "run"]
 
@@ -116,6 +116,7 @@ def main() -> NoReturn:
         # Under nohup a hangup is ignored, and stays so.
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _terminate)
+    settle()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a character shows another; it is no reason to fail.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
@@ -125,6 +126,11 @@ def main() -> NoReturn:
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     """End by an exception, so that unfinished files are removed."""
     raise SystemExit(128 + number)
+
+
+def _refused(error: OSError) -> OutputError:
+    place = "standard output" if error.filename is None else error.filename
+    return OutputError(f"{place}: {error.strerror}")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -148,8 +154,13 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         # Whoever reads our output has left. What is in the buffer still must not be written
         # when the interpreter ends. Typer, which sees most of these first, ends with 1, too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        abandon(sys.stdout.fileno())
         return 1
+    except OSError as error:
+        # What is written to files has said so by itself.
+        if error.filename is None:
+            abandon(sys.stdout.fileno())
+        return screen.fail(_refused(error), BUG)
     except MemoryError:
         screen.error("out of memory; the model needs several times its size")
         return BUG

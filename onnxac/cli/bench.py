@@ -8,6 +8,7 @@ import typer
 
 from onnxac.cli.options import After, Before, Color, Quiet, Shapes, Verbose, shapes_from
 from onnxac.cli.screen import screen_of
+from onnxac.cli.streams import at_paths
 
 
 def bench(
@@ -43,15 +44,15 @@ def bench(
         from onnxac.proof.latency import compare_latency
         from onnxac.render.latency import latency
 
-        for path in (before, after):
-            read(path)
-        found = compare_latency(
-            before,
-            after,
-            runs=runs,
-            warmup=warmup,
-            threads=threads,
-            provider=provider,
-            shapes=shapes,
-        )
+        with at_paths([before, after]) as paths:
+            for path in paths:
+                read(path)
+            found = compare_latency(
+                *paths,
+                runs=runs,
+                warmup=warmup,
+                threads=threads,
+                provider=provider,
+                shapes=shapes,
+            )
     screen.show(*latency(found, str(before), str(after)))

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from onnxac.cli.options import Color, Freeze, Keep, Quiet, Verbose
+from onnxac.cli.options import STDIO, Color, Freeze, Keep, Quiet, Verbose
 from onnxac.cli.screen import screen_of
+from onnxac.cli.streams import model_from_stdin
 
 BUDGET = "Budget"
 
@@ -29,7 +30,8 @@ def _limit(of: str) -> Any:
 
 
 Models = Annotated[
-    list[Path], typer.Argument(metavar="MODEL...", help="Any number of .onnx files.")
+    list[Path],
+    typer.Argument(metavar="MODEL...", help="Any number of .onnx files; - for standard input."),
 ]
 FormatOption = Annotated[
     Format, typer.Option(help="github: annotations; gitlab: code quality; junit: test cases.")
@@ -70,7 +72,8 @@ def check(
         findings = []
         for path in models:
             screen.step(f"looking at {path}")
-            findings.append(examine(path, options, budget))
+            source = model_from_stdin if str(path) == STDIO else None
+            findings.append(examine(path, options, budget, source))
     told = marked(to_text(findings))
     if format is Format.TEXT:
         # A line per model, for grep as well.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
 import tempfile
 import webbrowser
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ import typer
 
 from onnxac.cli.options import After, Before, Color, Quiet, Verbose, flag
 from onnxac.cli.screen import screen_of
+from onnxac.cli.streams import at_paths
 from onnxac.disk import check_text, write_text
 from onnxac.errors import UsageError
 
@@ -71,8 +73,9 @@ def diff(
         from onnxac.diff import Known, draw_page, draw_text, gather, model_explorer_mapping
         from onnxac.graph.files import read
 
-        models = read(before), read(after)
-        known, infos = _known(report, models, (before, after))
+        with at_paths((before, after)) as paths:
+            models = read(paths[0]), read(paths[1])
+            known, infos = _known(report, models, paths, (before, after))
         facts = gather(*models, Known(known, command=screen.line, before=infos[0], after=infos[1]))
         place = output or _temporary()
         write_text(place, draw_page(*models, facts))
@@ -96,23 +99,27 @@ def _check_output(output: Path, before: Path, after: Path) -> None:
 
 
 def _known(
-    report: Path | None, models: tuple[ModelProto, ModelProto], paths: tuple[Path, Path]
+    report: Path | None,
+    models: tuple[ModelProto, ModelProto],
+    paths: Sequence[Path],
+    given: tuple[Path, Path],
 ) -> tuple[Report | None, tuple[ModelInfo | None, ModelInfo | None]]:
     """The report, if one is given, else what both models weigh.
 
     Raises UsageError where the report is about another model.
     """
-    if report is None:
-        from onnxac.planning.statistics import foreign_info
+    from onnxac.planning.statistics import digest_of, foreign_info
 
-        first, second = (foreign_info(m, str(p)) for m, p in zip(models, paths, strict=True))
+    if report is None:
+        infos = (foreign_info(m, str(p)) for m, p in zip(models, paths, strict=True))
+        first, second = (replace(i, path=str(g)) for i, g in zip(infos, given, strict=True))
         return None, (first, second)
     from onnxac.render.document import read_report
 
     known = read_report(report)
-    if hashlib.sha256(paths[0].read_bytes()).hexdigest() != known.before.sha256:
+    if digest_of(paths[0]) != known.before.sha256:
         raise UsageError(
-            f"{paths[0]}: not the model that {report} is about, {known.before.path or 'in memory'}"
+            f"{given[0]}: not the model that {report} is about, {known.before.path or 'in memory'}"
         )
     return known, (None, None)
 

@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
-from onnxac.cli.options import Color, Freeze, Keep, Quiet, Verbose
+from onnxac.cli.options import STDIO, Color, Freeze, Keep, Quiet, Verbose
 from onnxac.cli.screen import screen_of
+from onnxac.cli.streams import model_from_stdin
 
 
 def explain(
     context: typer.Context,
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="The exported model.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="The exported model; - for standard input.")
+    ],
     node: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Only what concerns this node, or this tensor's node."),
@@ -38,8 +41,9 @@ def explain(
         from onnxac.render.explanation import explanation, node_explanation
 
         options = Options(keep=tuple(keep or ()), freeze_initializers=freeze_initializers)
-        report = inspect(model, options)
-        chosen = None if node is None else find_node(read(model), node, str(model))
+        known = model_from_stdin() if str(model) == STDIO else read(model)
+        report = inspect(known if str(model) == STDIO else model, options)
+        chosen = None if node is None else find_node(known, node, str(model))
     if chosen is None:
         screen.show(*explanation(report, screen.details))
     else:

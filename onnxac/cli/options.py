@@ -76,8 +76,12 @@ Freeze = Annotated[
     ),
 ]
 
-Before = Annotated[Path, typer.Argument(metavar="A", help="The original model.")]
-After = Annotated[Path, typer.Argument(metavar="B", help="The model compared with it.")]
+Before = Annotated[
+    Path, typer.Argument(metavar="A", help="The original model; - for standard input.")
+]
+After = Annotated[
+    Path, typer.Argument(metavar="B", help="The model compared with it; or that one.")
+]
 
 
 def shapes_from(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:

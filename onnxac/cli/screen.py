@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
+from onnxac.cli.streams import abandon
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -44,7 +46,7 @@ class Screen:
     def say(self, *what: RenderableType, wrap: bool = True) -> None:
         """Show something to people; not with -q."""
         if not self.quiet:
-            self._console(sys.stderr).print(*what, sep="\n", soft_wrap=not wrap)
+            self._tell(*what, wrap=wrap)
 
     def show(self, *what: RenderableType, wrap: bool = True) -> None:
         """Print a result that is laid out for people; not with -q."""
@@ -86,7 +88,14 @@ class Screen:
         from onnxac.render.words import one_line
 
         line = Text.assemble(("onnxac: ", "bold"), ("error: ", "bold red"), one_line(message))
-        self._console(sys.stderr).print(line, soft_wrap=True)
+        self._tell(line, wrap=False)
+
+    def _tell(self, *what: RenderableType, wrap: bool) -> None:
+        try:
+            self._console(sys.stderr).print(*what, sep="\n", soft_wrap=not wrap)
+        except OSError:
+            # Nobody can be told of it. What was done stands, and the exit code says the rest.
+            abandon(2)
 
     def fail(self, error: Exception, code: int) -> int:
         """Tell an expected error; its traceback with -vv only."""

@@ -9,9 +9,10 @@ from pathlib import Path
 from onnx import ModelProto
 
 from onnxac.cli.options import STDIO
-from onnxac.errors import ModelError, UsageError
+from onnxac.cli.streams import model_from_stdin
+from onnxac.errors import UsageError
 from onnxac.graph.draft import Draft
-from onnxac.graph.files import external_tensors, parse, read
+from onnxac.graph.files import external_tensors, read
 from onnxac.pipeline import Options, optimize, optimize_file
 from onnxac.report import Report
 
@@ -36,7 +37,7 @@ def transform(source: str, target: str, options: Options, *, models: bool) -> Re
 
 
 def _through_memory(source: str, target: str, options: Options) -> Result:
-    before = _from_stdin() if source == STDIO else read(Path(source))
+    before = model_from_stdin() if source == STDIO else read(Path(source))
     if target == STDIO and any(True for _ in external_tensors(before)):
         raise UsageError(f"{source}: has external data, which standard output can't take along")
     if target != STDIO:
@@ -50,12 +51,3 @@ def _through_memory(source: str, target: str, options: Options) -> Result:
     sys.stdout.buffer.write(after.SerializeToString())
     sys.stdout.buffer.flush()
     return Result(report, before, after)
-
-
-def _from_stdin() -> ModelProto:
-    if sys.stdin.isatty():
-        raise UsageError("standard input is a terminal; pipe a model into it")
-    model = parse(sys.stdin.buffer.read(), "standard input")
-    if any(True for _ in external_tensors(model)):
-        raise ModelError("standard input: the model has external data; give its path instead")
-    return model

@@ -17,6 +17,7 @@ from onnxac.cli.options import (
     shapes_from,
 )
 from onnxac.cli.screen import screen_of
+from onnxac.cli.streams import at_paths
 
 
 def verify(
@@ -47,10 +48,11 @@ def verify(
         from onnxac.proof import verify as compare
         from onnxac.render.proof import proof
 
-        for path in (before, after):
-            read(path)
-        found = compare(
-            before, after, seeds=seeds, shapes=shapes, tolerance=tolerance, timeout=timeout
-        )
+        with at_paths([before, after]) as paths:
+            for path in paths:
+                read(path)
+            found = compare(
+                *paths, seeds=seeds, shapes=shapes, tolerance=tolerance, timeout=timeout
+            )
     raise_if_failed(found)
     screen.show(*proof(found, screen.details))

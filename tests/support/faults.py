@@ -1,6 +1,6 @@
 """Runs of `optimize_file` that fail at a chosen moment, each in a fork of this process.
 
-Started as a process of its own, so that it has one thread only and may be forked; prints what
+Started as a process of its own, so that it has one thread only and may be forked; writes what
 became of each run as JSON. Every call that changes something on the disk is a moment; at one
 of them the system reports that it is full, the process is told to end, or it is gone at once.
 """
@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -123,10 +124,10 @@ def inject(kind: str, chosen: int, log: int) -> None:
 
         return changed
 
-    plain = os.fdopen
+    plain: Callable[..., Any] = os.fdopen
     for name in CALLS:
         setattr(os, name, before(name, getattr(os, name)))
-    os.fdopen = lambda *a, **k: Faulty(plain(*a, **k), moment)  # type: ignore[assignment]
+    setattr(os, "fdopen", lambda *a: Faulty(plain(*a), moment))  # noqa: B010 - it is no method
 
 
 def forked(work: Callable[[], object]) -> int:
@@ -167,6 +168,11 @@ def outcome(folder: Path, known: set[str], target: Path) -> dict[str, Any]:
     return {**found, "litter": sorted(extra), "left": sorted(left)}
 
 
+def broken(kind: str, chosen: int, log: int, source: Path, target: Path) -> None:
+    inject(kind, chosen, log)
+    optimize_file(source, target, QUICK)
+
+
 def faults(folder: Path, kind: str, external: bool) -> list[dict[str, Any]]:
     """Every moment of one run, until one is done without having met its fault."""
     found: list[dict[str, Any]] = []
@@ -174,11 +180,7 @@ def faults(folder: Path, kind: str, external: bool) -> list[dict[str, Any]]:
         source, target, known = stage(folder, external)
         read, log = os.pipe()
 
-        def work(log: int = log, source: Path = source, target: Path = target) -> None:
-            inject(kind, len(found) + 1, log)
-            optimize_file(source, target, QUICK)
-
-        code = status(forked(work))
+        code = status(forked(partial(broken, kind, len(found) + 1, log, source, target)))
         os.close(log)
         name = os.read(read, 100).decode()
         os.close(read)
@@ -192,12 +194,12 @@ def kills(folder: Path, number: int) -> list[dict[str, Any]]:
     rng = random.Random(1)
     source, target, _ = stage(folder, True)
     started = time.monotonic()
-    status(forked(lambda: optimize_file(source, target, QUICK)))
+    status(forked(partial(optimize_file, source, target, QUICK)))
     usual = time.monotonic() - started
     found = []
     for _ in range(number):
         source, target, known = stage(folder, True)
-        child = forked(lambda s=source, t=target: optimize_file(s, t, QUICK))  # type: ignore[misc]
+        child = forked(partial(optimize_file, source, target, QUICK))
         time.sleep(rng.uniform(0, 1.2 * usual))
         os.kill(child, signal.SIGKILL)
         found.append({"code": status(child), **outcome(folder, known, target)})
@@ -213,19 +215,23 @@ def crowds(folder: Path, rounds: int, external: bool) -> list[dict[str, Any]]:
             save(folder / f"{n}.onnx", 10 + n, external)
         known = {p.name for p in folder.iterdir()}
         children = [
-            forked(lambda n=n: optimize_file(folder / f"{n}.onnx", target, QUICK))  # type: ignore[misc]
-            for n in range(8)
+            forked(partial(optimize_file, folder / f"{n}.onnx", target, QUICK)) for n in range(8)
         ]
         codes = [status(c) for c in children]
         found.append({"codes": codes, **outcome(folder, known, target)})
     return found
 
 
+DRIVERS: dict[str, Callable[..., list[dict[str, Any]]]] = {
+    "faults": faults,
+    "kills": kills,
+    "crowds": crowds,
+}
+
+
 def main() -> None:
-    what, folder = sys.argv[1], Path(sys.argv[2])
-    arguments = [json.loads(a) for a in sys.argv[3:]]
-    found = {"faults": faults, "kills": kills, "crowds": crowds}[what](folder, *arguments)  # type: ignore[operator]
-    print(json.dumps(found))
+    folder, arguments = Path(sys.argv[2]), map(json.loads, sys.argv[3:])
+    sys.stdout.write(json.dumps(DRIVERS[sys.argv[1]](folder, *arguments)))
 
 
 if __name__ == "__main__":
