@@ -15,8 +15,15 @@ from onnx import ModelProto
 import onnxac
 from onnxac.disk import scratch
 from onnxac.graph.draft import Draft
-from onnxac.graph.files import check, external_tensors, read, require_valid
-from onnxac.graph.model import Model, assemble, from_proto
+from onnxac.graph.files import (
+    check,
+    external_tensors,
+    is_single,
+    read,
+    read_lazily,
+    require_valid,
+)
+from onnxac.graph.model import Model, Store, assemble, from_proto
 from onnxac.planning.plan import make_plan
 from onnxac.planning.statistics import digest_of, model_info
 from onnxac.planning.survey import survey
@@ -77,7 +84,7 @@ def optimize(model: ModelOrPath, options: Options | None = None) -> tuple[ModelP
     before = path or original.proto
     if any(True for _ in external_tensors(result)):
         with scratch() as folder, Draft(folder.path / "model.onnx") as draft:
-            draft.write(result, original.folder)
+            draft.write(result, original.folder, single=False)
             return result, _tried(report, before, draft.path, options)
     require_valid(result, "the result")
     return result, _tried(report, before, result, options)
@@ -91,9 +98,11 @@ def optimize_file(source: Path, target: Path, options: Options | None = None) ->
     """
     options = options or Options()
     with Draft(target) as draft:
-        original, _ = _read(source)
-        result, report = _fuse(original, source, options)
-        draft.write(result, original.folder)
+        original, single = _read_lazily(source)
+        in_files = any(True for _ in external_tensors(original.proto))
+        result, report = _fuse(original, source, options, draft.store if in_files else None)
+        if draft.write(result, original.folder, single=single) != single:
+            options.notice(f"{target}: larger than 2 GB in one file, so its data lies beside it")
         report = _named(report, target, digest_of(draft.path))
         report = _tried(report, source, draft.path, options)
         for left in draft.commit():
@@ -112,9 +121,20 @@ def _named(report: Report, target: Path | None, digest: str) -> Report:
 def inspect(model: ModelOrPath, options: Options | None = None) -> Report:
     """What `optimize` would do, without computing or proving it."""
     options = options or Options()
-    original, path = _read(model)
+    if isinstance(model, ModelProto):
+        original, path = _read(model)
+    else:
+        path = Path(model)
+        original, _ = _read_lazily(path)
     result, report = _fuse(original, path, options)
     return _named(report, None, digest_of(result))
+
+
+def _read_lazily(path: Path) -> tuple[Model, bool]:
+    """The model, and whether it is one file; weights of large ones are left in their file."""
+    real = path.resolve()
+    proto = read_lazily(path)
+    return from_proto(proto, real.parent), is_single(proto, real)
 
 
 def _read(model: ModelOrPath) -> tuple[Model, Path | None]:
@@ -125,10 +145,12 @@ def _read(model: ModelOrPath) -> tuple[Model, Path | None]:
     return from_proto(read(path), path.resolve().parent), path
 
 
-def _fuse(original: Model, path: Path | None, options: Options) -> tuple[ModelProto, Report]:
+def _fuse(
+    original: Model, path: Path | None, options: Options, store: Store | None = None
+) -> tuple[ModelProto, Report]:
     options.progress("merging")
     with _no_collection():
-        return _fused(original, path, options)
+        return _fused(original, path, options, store)
 
 
 @contextmanager
@@ -143,12 +165,14 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _fused(original: Model, path: Path | None, options: Options) -> tuple[ModelProto, Report]:
+def _fused(
+    original: Model, path: Path | None, options: Options, store: Store | None
+) -> tuple[ModelProto, Report]:
     seen = survey(original, freeze=options.freeze_initializers, keep=options.keep)
     roll = account.Roll(original)
     plan = make_plan(seen.definitions, seen.costs, seen.pinned, seen.named, seen.facts)
     applied = Rewriter(original, seen.facts, seen.folding).apply(plan)
-    result = assemble(original, freeze=options.freeze_initializers)
+    result = assemble(original, freeze=options.freeze_initializers, store=store)
     fusions = account.fusions(roll, applied)
     return result, Report(
         before=model_info(

@@ -247,7 +247,7 @@ def test_a_folder_that_can_not_be_written_fails_early(
 
 def test_a_draft_that_is_not_committed_leaves_nothing(tmp_path: Path, external: Path) -> None:
     with Draft(tmp_path / "out.onnx") as draft:
-        draft.write(read(external), tmp_path)
+        draft.write(read(external), tmp_path, single=False)
         assert operators(onnx.load(draft.path))["Conv"] == 3
     assert names(tmp_path) == {"ext.onnx", "ext.bin"}
 
@@ -324,7 +324,7 @@ def test_what_is_no_file_is_never_replaced(source: Path, tmp_path: Path, linked:
 def test_what_becomes_a_device_meanwhile_is_not_replaced(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.onnx"
     with Draft(target) as draft:
-        draft.write(read(source), tmp_path)
+        draft.write(read(source), tmp_path, single=True)
         os.mkfifo(target)
         with pytest.raises(OutputError, match="something else"):
             draft.commit()

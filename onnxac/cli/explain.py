@@ -41,9 +41,12 @@ def explain(
         from onnxac.render.explanation import explanation, node_explanation
 
         options = Options(keep=tuple(keep or ()), freeze_initializers=freeze_initializers)
-        known = model_from_stdin() if str(model) == STDIO else read(model)
-        report = inspect(known if str(model) == STDIO else model, options)
-        chosen = None if node is None else find_node(known, node, str(model))
+        source = model_from_stdin() if str(model) == STDIO else model
+        report = inspect(source, options)
+        chosen = None
+        if node is not None:
+            known = read(source) if isinstance(source, Path) else source
+            chosen = find_node(known, node, str(model))
     if chosen is None:
         screen.show(*explanation(report, screen.details))
     else:

@@ -43,7 +43,7 @@ def _through_memory(source: str, target: str, options: Options) -> Result:
     if target != STDIO:
         with Draft(Path(target)) as draft:
             after, report = optimize(before, options)
-            draft.write(after, None)
+            draft.write(after, None, single=True)
             draft.commit()
         report = replace(report, after=replace(report.after, path=target))
         return Result(report, before, after)

@@ -12,6 +12,7 @@ from onnx import GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorPro
 from onnx.external_data_helper import uses_external_data
 
 from onnxac.errors import ModelError, UnsupportedError, VerificationError
+from onnxac.wire import is_large, skim
 
 # Types of less than a byte; which of them there are depends on the version of onnx.
 _PACKED_NAMES = ("INT4", "UINT4", "FLOAT4E2M1", "INT2", "UINT2")
@@ -28,6 +29,31 @@ def read(path: Path) -> ModelProto:
     proto = parse(_bytes(path), str(path))
     check(proto, str(path), path)
     return proto
+
+
+def read_lazily(path: Path) -> ModelProto:
+    """As `read`; but a large file's weights are left in it, as if they were external data."""
+    if not path.is_file() or not is_large(path):
+        return read(path)
+    try:
+        proto = skim(path.resolve())
+    except OSError as error:
+        raise ModelError(f"{path}: can't be read: {error.strerror}") from error
+    except DecodeError:
+        raise ModelError(f"{path}: not an ONNX model, or cut short") from None
+    _require_graph(proto, str(path))
+    check(proto, str(path), path)
+    return proto
+
+
+def is_single(proto: ModelProto, path: Path) -> bool:
+    """Whether a model, read lazily or not, has all of its data in its own file."""
+    return all(
+        e.value == path.name
+        for t in external_tensors(proto)
+        for e in t.external_data
+        if e.key == "location"
+    )
 
 
 def _bytes(path: Path) -> bytes:
@@ -50,9 +76,13 @@ def parse(data: bytes, where: str) -> ModelProto:
         proto.ParseFromString(data)
     except DecodeError:
         raise ModelError(f"{where}: not an ONNX model, or cut short") from None
+    _require_graph(proto, where)
+    return proto
+
+
+def _require_graph(proto: ModelProto, where: str) -> None:
     if not proto.HasField("graph") or not proto.ir_version:
         raise ModelError(f"{where}: not an ONNX model: it holds no graph")
-    return proto
 
 
 def check(proto: ModelProto, where: str, path: Path | None = None) -> None:

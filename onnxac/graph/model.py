@@ -6,14 +6,22 @@ not keep stay in the original protobuf: a node that nobody touched comes out byt
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx_graphsurgeon as gs
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
+
+# Puts the values of a tensor of this name somewhere, and says where.
+Store = Callable[[str, npt.NDArray[np.generic]], TensorProto]
+
+# Bytes from which on that is worth it.
+_STORED_FROM = 1024
 
 _KEPT_ATTRIBUTES = (
     AttributeProto.FLOAT,
@@ -109,13 +117,14 @@ def _subgraphs(nodes: Iterable[NodeProto]) -> Iterator[GraphProto]:
                     yield from _subgraphs(inner.node)
 
 
-def assemble(model: Model, *, freeze: bool = False) -> ModelProto:
+def assemble(model: Model, *, freeze: bool = False, store: Store | None = None) -> ModelProto:
     """The protobuf of the graph as it is now, with everything that nobody touched as it was.
 
     Initializers that nothing mentions go. Those that are graph inputs too, which a caller may
     give, stay where nothing has mentioned them from the beginning.
 
     freeze  initializers are no graph inputs any more
+    store   takes the weights that were added, so that they need no memory
     """
     old = model.proto
     new = ModelProto()
@@ -137,7 +146,9 @@ def assemble(model: Model, *, freeze: bool = False) -> ModelProto:
         else:
             setattr(new.graph, descriptor.name, value)
     new.graph.node.extend(_export_node(model, n) for n in model.graph.nodes)
-    _export_tensors(model, new, freeze and old.ir_version >= 4)
+    added = {t.name: t for n in model.graph.nodes for t in n.inputs if isinstance(t, gs.Constant)}
+    tensors = [_export_constant(t, store) for t in added.values()]
+    _export_tensors(model, new, tensors, freeze and old.ir_version >= 4)
     return new
 
 
@@ -173,16 +184,25 @@ def _mentioned(model: ModelProto, graph: GraphProto) -> set[str]:
     return names
 
 
-def _export_tensors(model: Model, new: ModelProto, freeze: bool) -> None:
+def _export_constant(constant: gs.Constant, store: Store | None) -> TensorProto:
+    values = constant.values
+    if store is None or values.dtype.kind != "f" or values.nbytes < _STORED_FROM:
+        made: TensorProto = OnnxExporter.export_tensor_proto(constant)
+        return made
+    return store(constant.name, values)
+
+
+def _export_tensors(
+    model: Model, new: ModelProto, added: Sequence[TensorProto], freeze: bool
+) -> None:
     old = model.proto.graph
 
     before, after = _mentioned(model.proto, old), _mentioned(model.proto, new.graph)
     optional = {i.name for i in old.input} if model.proto.ir_version >= 4 else set[str]()
     gone = {t.name for t in old.initializer} - after
     gone -= optional - before
-    added = {t.name: t for n in model.graph.nodes for t in n.inputs if isinstance(t, gs.Constant)}
     new.graph.initializer.extend(t for t in old.initializer if t.name not in gone)
-    new.graph.initializer.extend(OnnxExporter.export_tensor_proto(t) for t in added.values())
+    new.graph.initializer.extend(added)
     initializers = {t.name for t in old.initializer}
     new.graph.input.extend(
         i for i in old.input if i.name not in initializers or not (freeze or i.name in gone)
@@ -190,10 +210,7 @@ def _export_tensors(model: Model, new: ModelProto, freeze: bool) -> None:
     if model.proto.ir_version < 4:
         # Before IR 4 every initializer has to be a graph input as well.
         new.graph.input.extend(
-            onnx.helper.make_tensor_value_info(
-                t.name, OnnxExporter.export_tensor_proto(t).data_type, t.shape
-            )
-            for t in added.values()
+            onnx.helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in added
         )
     produced = after.union(*(n.output for n in new.graph.node))
     new.graph.value_info.extend(v for v in old.value_info if v.name in produced)

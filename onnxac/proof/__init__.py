@@ -51,7 +51,7 @@ from onnxac.proof.feeds import (
     read_signature,
     to_bytes,
 )
-from onnxac.proof.noise import coarsest_epsilon, write_noisy
+from onnxac.proof.noise import coarsest_epsilon, remove_noisy, write_noisy
 from onnxac.proof.process import Worker
 from onnxac.proof.trial import AFTER, BEFORE, Trial
 from onnxac.report import Verification
@@ -109,7 +109,10 @@ def verify(
             def load_noisy(key: str, seed: int) -> bool:
                 path = folder / f"{key}.onnx"
                 written = write_noisy(original, source, path, seed)
-                return written and worker.load(key, path, backend) is None
+                loaded = written and worker.load(key, path, backend) is None
+                # It is in memory now, or mapped: the disk need not hold two of them.
+                remove_noisy(path)
+                return loaded
 
             coarsest = coarsest_epsilon(original)
             caps = {

@@ -11,6 +11,7 @@ import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from google.protobuf.message import DecodeError, EncodeError  # type: ignore[imp
 from numpy.typing import NDArray
 
 from onnxac.errors import ModelError, UsageError
+from onnxac.wire import is_large, skim
 
 Shape = tuple[int, ...]
 Array = NDArray[Any]
@@ -89,6 +91,8 @@ class Size(NamedTuple):
 def read_model(path: str | os.PathLike[str]) -> onnx.ModelProto:
     """The model in a file, without its external data. Raises ModelError if it can't be read."""
     try:
+        if is_large(Path(path)):
+            return skim(Path(path))
         return onnx.load(path, load_external_data=False)
     except (OSError, DecodeError) as error:
         raise ModelError(f"{path} can't be read as an ONNX model: {one_line(error)}") from error

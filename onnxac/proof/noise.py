@@ -11,40 +11,59 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from onnxac.errors import ModelError
 from onnxac.proof.compare import epsilon
 from onnxac.proof.feeds import Array, Feed
+from onnxac.wire import point
 
 # Floating-point operands that steer rather than weigh: half an ulp may cost a whole row.
 STEERING = frozenset({"Resize", "Upsample", "Range", "NonMaxSuppression", "OneHot", "Pad"})
 
-# A noisy copy is held in memory and written whole, so not for models beyond this.
+# A noisy copy lies on the disk, so not for models beyond this.
 MAX_BYTES = 1 << 30
+# Elements of data in other files that get their noise at once.
+CHUNK = 1 << 18
 
 
 def write_noisy(model: onnx.ModelProto, source: Path, target: Path, seed: int) -> bool:
     """Write `model` (from `source`, with its external data) with noisy weights to `target`.
 
     Every weight w becomes w·(1 + ε·u), with u in [-1, 1] and ε of the weight's own type.
-    False, and nothing is written, when the model is too large for it.
+    What lies in files goes to the file `data_of(target)` in chunks. False, and nothing is
+    written, when the model is too large for it.
     """
     size = model.ByteSize() + sum(_external_bytes(t) for t in model.graph.initializer)
     if size > MAX_BYTES:
         return False
     noisy = onnx.ModelProto()
     noisy.CopyFrom(model)
-    onnx.load_external_data_for_model(noisy, str(source.parent))
     steering = {name for n in noisy.graph.node if n.op_type in STEERING for name in n.input[1:]}
     rng = np.random.default_rng(seed)
-    for name, tensor in _weights(noisy.graph):
-        if name not in steering:
-            _perturb(tensor, rng)
+    with data_of(target).open("xb") as data:
+        for name, tensor in _weights(noisy.graph):
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                _copy(tensor, source.parent, data, None if name in steering else rng)
+            elif name not in steering:
+                _perturb(tensor, rng)
     target.write_bytes(noisy.SerializeToString())
     return True
+
+
+def data_of(target: Path) -> Path:
+    """Where the weights of a noisy model are that were in files before."""
+    return target.with_suffix(".data")
+
+
+def remove_noisy(target: Path) -> None:
+    """Remove a noisy model. Whoever has loaded it keeps what it has mapped."""
+    target.unlink(missing_ok=True)
+    data_of(target).unlink(missing_ok=True)
 
 
 def perturb_feeds(feeds: dict[str, Feed], seed: int) -> dict[str, Feed]:
@@ -79,6 +98,32 @@ def _weights(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
             for attribute in node.attribute:
                 if attribute.name == "value":
                     yield node.output[0], attribute.t
+
+
+def _copy(
+    tensor: onnx.TensorProto, folder: Path, out: IO[bytes], rng: np.random.Generator | None
+) -> None:
+    """Copy a tensor's data from its file to another one, with noise where it is to have some."""
+    entries = {e.key: e.value for e in tensor.external_data}
+    place = folder / entries["location"]
+    offset = int(entries.get("offset", 0))
+    length = int(entries.get("length", place.stat().st_size - offset))
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    if rng is None or epsilon(dtype) is None or length % dtype.itemsize:
+        dtype = np.dtype(np.uint8)
+    start = out.tell()
+    with place.open("rb") as data:
+        data.seek(offset)
+        left = length
+        while left:
+            chunk = data.read(min(left, CHUNK * dtype.itemsize))
+            left -= len(chunk)
+            if not chunk:
+                raise ModelError(f"{place}: ends before the data of {tensor.name}")
+            if rng is not None and dtype != np.uint8:
+                chunk = _noisy(np.frombuffer(chunk, dtype), rng).tobytes()
+            out.write(chunk)
+    point(tensor, Path(out.name).name, start, length)
 
 
 def _perturb(tensor: onnx.TensorProto, rng: np.random.Generator) -> None:
