@@ -36,6 +36,8 @@ except ImportError:  # Windows: remains are left, since nobody can tell who stil
 
 PREFIX = ".onnxac-"
 
+_CHUNK, _AT_ONCE = 2**20, 2**30
+
 # Workspaces of this process, by path, each with the process that made it: a fork inherits the
 # list, and not the folders. Entered before the folder is made, so that an exit in between
 # removes it as well.
@@ -250,6 +252,27 @@ def sync(out: IO[bytes]) -> None:
     """Have a file on the disk before anything refers to it."""
     out.flush()
     os.fsync(out.fileno())
+
+
+def copy_range(source: IO[bytes], start: int, length: int, out: IO[bytes]) -> int:
+    """Append a part of a file to another; returns how much of it there was."""
+    out.flush()
+    done = 0
+    with contextlib.suppress(AttributeError, OSError):
+        # Within the system, where it can: shared blocks need not be copied at all.
+        while done < length:
+            count = os.copy_file_range(
+                source.fileno(), out.fileno(), min(length - done, _AT_ONCE), start + done
+            )
+            if not count:
+                break
+            done += count
+    out.seek(0, os.SEEK_END)
+    source.seek(start + done)
+    while done < length and (chunk := source.read(min(length - done, _CHUNK))):
+        out.write(chunk)
+        done += len(chunk)
+    return done
 
 
 def sync_folder(folder: Path) -> None:

@@ -19,12 +19,11 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto, helper
 from onnx.external_data_helper import uses_external_data
 
-from onnxac.disk import Target, Workspace, sync, sync_folder, writing
+from onnxac.disk import Target, Workspace, copy_range, sync, sync_folder, writing
 from onnxac.errors import ModelError, OutputError
 from onnxac.graph.files import all_tensors, data_range, external_tensors, require_valid
 from onnxac.wire import LARGEST_FILE, is_large, point, skim, spliced
 
-_CHUNK = 2**20
 # Weights start on a page, so that a runtime can map them.
 _ALIGNMENT = 4096
 # Fused weights go into the data file from this size on, where there is a data file.
@@ -162,14 +161,8 @@ class Draft:
         """Write a tensor's data; returns how long it is."""
         source, start, length = self._range(tensor, folder)
         with source.open("rb") as data:
-            data.seek(start)
-            left = length
-            while left:
-                chunk = data.read(min(left, _CHUNK))
-                if not chunk:
-                    raise ModelError(f"{source}: ends before the data of {tensor.name}")
-                out.write(chunk)
-                left -= len(chunk)
+            if copy_range(data, start, length, out) < length:
+                raise ModelError(f"{source}: ends before the data of {tensor.name}")
         return length
 
 

@@ -42,7 +42,7 @@ def read_lazily(path: Path) -> ModelProto:
     except DecodeError:
         raise ModelError(f"{path}: not an ONNX model, or cut short") from None
     _require_graph(proto, str(path))
-    check(proto, str(path), path)
+    check(proto, str(path), path.resolve())
     return proto
 
 
@@ -103,11 +103,17 @@ def check(proto: ModelProto, where: str, path: Path | None = None) -> None:
                 f"({newest}); upgrade onnx, or export at opset {newest}"
             )
     try:
-        complaint = _complaint(proto if path is None else str(path))
+        if path is not None and is_large(path) and is_single(proto, path):
+            # By its path, the checker would hold the file twice.
+            for tensor in external_tensors(proto):
+                data_range(tensor, path.parent)
+            complaint = _complaint(_without_data(proto))
+        else:
+            complaint = _complaint(proto if path is None else str(path))
         if complaint and "Field 'shape' of 'type' is required but missing" in complaint:
             # The checker wants a shape on every output; runtimes do without. It stops there,
             # so that the rest has still to be looked at.
-            complaint = _complaint(_with_shapes(proto))
+            complaint = _complaint(_with_shapes(_without_data(proto)))
     except (EncodeError, ValueError) as error:
         raise ModelError(f"{where}: larger than 2 GB in memory; give its path instead") from error
     if complaint:
@@ -117,6 +123,8 @@ def check(proto: ModelProto, where: str, path: Path | None = None) -> None:
 def require_valid(result: ModelProto, where: str, path: Path | None = None) -> None:
     """Raise VerificationError where a model that we made is not valid: a promise of ours broke."""
     try:
+        if path is not None and is_large(path):
+            result = skim(path)
         check(result, where, path)
     except ModelError as error:
         raise VerificationError(f"{error}: this is a bug in onnxac, nothing was written") from error
@@ -132,13 +140,18 @@ def _complaint(model: ModelProto | str) -> str | None:
 
 
 def _with_shapes(proto: ModelProto) -> ModelProto:
-    """A copy in which each input and output has a shape, and no data lies elsewhere."""
-    copy = ModelProto()
-    copy.CopyFrom(proto)
-    for value in (*copy.graph.input, *copy.graph.output):
+    """The model, each of its inputs and outputs with a shape."""
+    for value in (*proto.graph.input, *proto.graph.output):
         if value.type.HasField("tensor_type"):
             value.type.tensor_type.shape.SetInParent()
-    for tensor in external_tensors(copy):
+    return proto
+
+
+def _without_data(proto: ModelProto) -> ModelProto:
+    """A copy in which tensors whose data lies elsewhere are empty."""
+    copy = ModelProto()
+    copy.CopyFrom(proto)
+    for tensor in list(external_tensors(copy)):
         del tensor.external_data[:], tensor.dims[:]
         tensor.ClearField("data_location")
         tensor.dims.append(0)

@@ -30,7 +30,17 @@ from onnxac.errors import OutputError
 from onnxac.pipeline import Options, optimize_file
 
 QUICK = Options(verify=False)
-CALLS = ("open", "mkdir", "fsync", "replace", "chmod", "chown", "unlink", "rmdir")
+CALLS = (
+    "open",
+    "mkdir",
+    "fsync",
+    "replace",
+    "chmod",
+    "chown",
+    "unlink",
+    "rmdir",
+    "copy_file_range",
+)
 DONE, FAILED, TOLD, GONE = 0, 3, 143, 137
 
 
