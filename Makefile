@@ -7,6 +7,7 @@
 #     make lint      ruff, and its format
 #     make type      mypy, strict, the tests included
 #     make bench     time and memory of onnxac itself
+#     make bench-large  the same on models of gigabytes; takes 15 GB of disk
 #     make package   wheel and sdist, checked, installed and run in a fresh environment
 #     make schema    write onnxac/report/report.schema.json anew from the dataclasses
 #     make clean     remove everything that was made
@@ -96,6 +97,10 @@ bench: $(VENV)/made
 	-$(PIP) install --group compare
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/costs.py
+
+.PHONY: bench-large
+bench-large: $(VENV)/made
+	$(BIN)/python benchmarks/large.py
 
 .PHONY: schema
 schema: $(VENV)/made

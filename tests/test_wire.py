@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from exact import feeds, run
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto, numpy_helper
 from test_files import acnet, names
 
