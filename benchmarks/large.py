@@ -62,8 +62,8 @@ def make(case: Case, path: Path) -> None:
     tensors: list[TensorProto] = []
     rng = np.random.default_rng(0)
     data = path.with_name("data.bin")
-    # Normal enough, and cheap: one draw, shifted from weight to weight.
-    drawn = rng.standard_normal(LARGE[0] * LARGE[1] * 9 + 4096).astype(np.float32) / 96
+    # One draw, shifted from weight to weight; of a size that keeps activations near 1.
+    drawn = rng.standard_normal(LARGE[0] * LARGE[1] * 9 + 4096).astype(np.float32) / 50
 
     with data.open("wb") as out:
 
@@ -82,7 +82,7 @@ def make(case: Case, path: Path) -> None:
             nodes += _layer(n, last, n < case.pairs, weight)
             last = f"r{n}"
     if case.noisy:
-        far = helper.make_tensor("far", TensorProto.FLOAT, [], [1e4])
+        far = helper.make_tensor("far", TensorProto.FLOAT, [], [100.0])
         tensors.append(far)
         nodes.append(helper.make_node("Add", [last, "far"], ["away"]))
         nodes.append(helper.make_node("Sub", ["away", "far"], ["y"]))

@@ -106,10 +106,13 @@ def optimize_file(source: Path, target: Path, options: Options | None = None) ->
         report = _named(report, target, digest_of(draft.path))
         report = _tried(report, source, draft.path, options)
         for left in draft.commit():
-            options.notice(
-                f"{left} is left, since another model may read it; {target} does no longer"
-            )
+            options.notice(left_alone(left, target))
     return report
+
+
+def left_alone(data: Path, target: Path) -> str:
+    """What to tell of a data file that the model which was at `target` has read."""
+    return f"{data} is left, since another model may read it; {target} does no longer"
 
 
 def _named(report: Report, target: Path | None, digest: str) -> Report:

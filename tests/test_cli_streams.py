@@ -156,3 +156,18 @@ def test_a_report_goes_into_a_stream() -> None:
     text = Path("file").read_text(encoding="utf-8")
     assert text.startswith("{")
     assert text.endswith("}\nend\n")
+
+
+def test_data_of_the_model_that_was_there_is_left() -> None:
+    """By standard input, too, with a line that says so."""
+    onnx.save(
+        onnx.load(ACNET),
+        "out.onnx",
+        save_as_external_data=True,
+        location="out.data",
+        size_threshold=0,
+    )
+    done = onnxac("optimize", "-", "out.onnx", stdin=ACNET.read_bytes())
+    assert done.code == 0
+    assert "out.data is left, since another model may read it" in done.stderr
+    assert Path("out.data").exists()

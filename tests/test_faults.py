@@ -50,12 +50,15 @@ def test_a_fault_at_every_write(tmp_path: Path, kind: str, external: bool) -> No
     assert moments >= {"mkdir", "open", "write", "fsync", "replace", "chmod", "rmdir"}
     for run in found:
         assert which(run) in (OLD, NEW), run
+        assert run["report"] in ("old", "new"), run
         assert run["left"] == [], run
         if kind != "gone":
             assert run["litter"] == [], run
         if kind == "full":
             # Who is told of a failure finds the old file; who is not, the new one.
-            assert which(run) == (NEW if run["code"] == faults.DONE else OLD), run
+            told = run["code"] != faults.DONE
+            assert told or which(run) == NEW, run
+            assert (run["report"] == "old") == told, run
     assert {which(run)["nodes"] for run in found} == {OLD["nodes"], NEW["nodes"]}
 
 

@@ -13,7 +13,7 @@ from onnxac.cli.streams import model_from_stdin
 from onnxac.errors import UsageError
 from onnxac.graph.draft import Draft
 from onnxac.graph.files import external_tensors, read
-from onnxac.pipeline import Options, optimize, optimize_file
+from onnxac.pipeline import Options, left_alone, optimize, optimize_file
 from onnxac.report import Report
 
 
@@ -44,7 +44,8 @@ def _through_memory(source: str, target: str, options: Options) -> Result:
         with Draft(Path(target)) as draft:
             after, report = optimize(before, options)
             draft.write(after, None, single=True)
-            draft.commit()
+            for left in draft.commit():
+                options.notice(left_alone(left, Path(target)))
         report = replace(report, after=replace(report.after, path=target))
         return Result(report, before, after)
     after, report = optimize(before if source == STDIO else Path(source), options)

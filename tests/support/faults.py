@@ -167,6 +167,7 @@ def stage(folder: Path, external: bool) -> tuple[Path, Path, set[str]]:
     source, target = folder / "in.onnx", folder / "out.onnx"
     save(source, 1, external)
     save(target, 5, external)
+    target.with_suffix(".json").write_text("old")
     return source, target, {p.name for p in folder.iterdir()}
 
 
@@ -175,12 +176,14 @@ def outcome(folder: Path, known: set[str], target: Path) -> dict[str, Any]:
     extra = {p.name for p in folder.iterdir()} - known - set(found["data"])
     write_text(folder / "next.txt", "the next run")
     left = {p.name for p in folder.iterdir()} - known - set(found["data"]) - {"next.txt"}
+    found["report"] = target.with_suffix(".json").read_text()
     return {**found, "litter": sorted(extra), "left": sorted(left)}
 
 
 def broken(kind: str, chosen: int, log: int, source: Path, target: Path) -> None:
     inject(kind, chosen, log)
     optimize_file(source, target, QUICK)
+    write_text(target.with_suffix(".json"), "new")
 
 
 def faults(folder: Path, kind: str, external: bool) -> list[dict[str, Any]]:
