@@ -189,7 +189,10 @@ def _export_constant(constant: gs.Constant, store: Store | None) -> TensorProto:
     if store is None or values.dtype.kind != "f" or values.nbytes < _STORED_FROM:
         made: TensorProto = OnnxExporter.export_tensor_proto(constant)
         return made
-    return store(constant.name, values)
+    stored = store(constant.name, values)
+    # Nobody asks for them any more, and the graph lives to the end of the job.
+    constant.values = np.zeros(0, values.dtype)
+    return stored
 
 
 def _export_tensors(

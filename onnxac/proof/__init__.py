@@ -55,6 +55,7 @@ from onnxac.proof.noise import coarsest_epsilon, remove_noisy, write_noisy
 from onnxac.proof.process import Worker
 from onnxac.proof.trial import AFTER, BEFORE, Trial
 from onnxac.report import Verification
+from onnxac.wire import is_large
 
 __all__ = ["raise_if_failed", "verify"]
 
@@ -104,7 +105,11 @@ def verify(
         signature = _common_signature(original, optimized)
         given = check_shapes(signature, shapes or {})
         with Worker(timeout, memory_limit) as worker:
-            backend = _load_both(worker, signature, source, target)
+            mapped = None
+            if is_large(source):
+                mapped = folder / "mapped.onnx"
+                mapped.write_bytes(original.SerializeToString())
+            backend = _load_both(worker, signature, source, target, mapped)
 
             def load_noisy(key: str, seed: int) -> bool:
                 path = folder / f"{key}.onnx"
@@ -152,7 +157,9 @@ def raise_if_failed(verification: Verification) -> None:
 def _at_path(model: Model, spare: Path) -> tuple[onnx.ModelProto, Path]:
     """The protobuf without its external data, and a file with it: its own, or `spare`."""
     if not isinstance(model, onnx.ModelProto):
-        return read_model(model), Path(model)
+        proto, path = read_model(model), Path(model)
+        # What is left in a large file is named by the file's own name.
+        return proto, path.resolve() if is_large(path) else path
     spare.write_bytes(to_bytes(model))
     return model, spare
 
@@ -173,12 +180,21 @@ def _require_same(what: str, before: Sequence[Port], after: Sequence[Port]) -> N
         )
 
 
-def _load_both(worker: Worker, signature: Signature, source: Path, target: Path) -> str:
-    """Load both models into the runtime that has the original's operators; its name."""
+def _load_both(
+    worker: Worker, signature: Signature, source: Path, target: Path, mapped: Path | None
+) -> str:
+    """Load both models into the runtime that has the original's operators; its name.
+
+    mapped  the original, its weights left in `source`: so that they need no memory. The other
+            one is loaded as it is on the disk, since that is what is to be proven
+    """
     # NumPy's own types only: ONNX Runtime neither takes nor gives bfloat16 and float8 arrays.
     foreign = any(p.dtype.kind == "V" for p in (*signature.inputs, *signature.outputs))
     backend = REFERENCE if foreign else ONNX_RUNTIME
-    rejected = worker.load(BEFORE, source, backend)
+    if mapped is not None and backend == ONNX_RUNTIME:
+        rejected = worker.load(BEFORE, mapped, backend, data=source.parent)
+    else:
+        rejected = worker.load(BEFORE, source, backend)
     if rejected and rejected.unimplemented:
         backend = REFERENCE
         rejected = worker.load(BEFORE, source, backend)

@@ -92,7 +92,7 @@ def read_model(path: str | os.PathLike[str]) -> onnx.ModelProto:
     """The model in a file, without its external data. Raises ModelError if it can't be read."""
     try:
         if is_large(Path(path)):
-            return skim(Path(path))
+            return skim(Path(path).resolve())
         return onnx.load(path, load_external_data=False)
     except (OSError, DecodeError) as error:
         raise ModelError(f"{path} can't be read as an ONNX model: {one_line(error)}") from error

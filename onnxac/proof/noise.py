@@ -9,6 +9,7 @@ statistics amplify every rounding.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -25,8 +26,8 @@ from onnxac.wire import point
 # Floating-point operands that steer rather than weigh: half an ulp may cost a whole row.
 STEERING = frozenset({"Resize", "Upsample", "Range", "NonMaxSuppression", "OneHot", "Pad"})
 
-# A noisy copy lies on the disk, so not for models beyond this.
-MAX_BYTES = 1 << 30
+# A noisy copy lies on the disk, so not for models beyond this, and not where it gets narrow.
+MAX_BYTES = 1 << 32
 # Elements of data in other files that get their noise at once.
 CHUNK = 1 << 18
 
@@ -39,7 +40,7 @@ def write_noisy(model: onnx.ModelProto, source: Path, target: Path, seed: int) -
     written, when the model is too large for it.
     """
     size = model.ByteSize() + sum(_external_bytes(t) for t in model.graph.initializer)
-    if size > MAX_BYTES:
+    if size > min(MAX_BYTES, shutil.disk_usage(target.parent).free // 2):
         return False
     noisy = onnx.ModelProto()
     noisy.CopyFrom(model)

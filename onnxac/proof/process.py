@@ -100,9 +100,16 @@ class Worker:
             self._process.wait()
         self._stderr.close()
 
-    def load(self, key: str, path: Path, backend: str) -> Rejection | None:
-        """Load the model at `path` as `key`; None when it is loaded."""
+    def load(
+        self, key: str, path: Path, backend: str, data: Path | None = None
+    ) -> Rejection | None:
+        """Load the model at `path` as `key`; None when it is loaded.
+
+        data  the folder of its external data, if that is another one (ONNX Runtime only)
+        """
         request = {"op": "load", "key": key, "path": str(path), "backend": backend}
+        if data is not None:
+            request["data"] = str(data)
         header, _ = self._ask(request, {}, f"while it loaded the {key} model")
         return _rejection(header)
 

@@ -4,6 +4,7 @@ Started by its path, so that it imports neither onnxac nor what onnxac imports: 
 up in a fifth of a second. It answers one request after another, on stdin and stdout:
 
     {"op": "load", "key": k, "path": p, "backend": "onnxruntime" | "reference"}
+                              and "data": f where the external data is in another folder
     {"op": "run", "key": k}   with the feeds
 
 A message is one line of JSON, and behind it the bytes of its arrays. The reply is
@@ -81,7 +82,7 @@ def _read(stream: IO[bytes], item: Mapping[str, Any]) -> Array:
 
 
 class _OnnxRuntime:
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, data: str | None = None) -> None:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
@@ -95,7 +96,14 @@ class _OnnxRuntime:
         options.add_session_config_entry("session.disable_prepacking", "1")
         # Errors arrive as exceptions; the log would say them a second time.
         options.log_severity_level = 4
-        self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        source: str | bytes = path
+        if data is not None:
+            # A model that comes as bytes looks for its data where this says.
+            options.add_session_config_entry(
+                "session.model_external_initializers_file_folder_path", data
+            )
+            source = Path(path).read_bytes()
+        self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         self._names = [o.name for o in self._session.get_outputs()]
 
     def run(self, feeds: Tensors) -> Tensors:
@@ -126,7 +134,8 @@ class _Server:
     def answer(self, request: Mapping[str, Any], feeds: Tensors) -> tuple[dict[str, Any], Tensors]:
         if request["op"] == "load":
             backend = _Reference if request["backend"] == "reference" else _OnnxRuntime
-            self._models[request["key"]] = backend(request["path"])
+            more = [request["data"]] if "data" in request else []
+            self._models[request["key"]] = backend(request["path"], *more)
             return {"ok": True}, {}
         return {"ok": True}, self._models[request["key"]].run(feeds)
 
