@@ -7,6 +7,7 @@ import pty
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -164,12 +165,15 @@ def test_a_bug_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> 
 )
 def test_an_interrupt_leaves_the_old_file(number: int, code: int) -> None:
     Path("out.onnx").write_bytes(b"old")
+    # Whoever runs the tests may ignore a hangup, and children would inherit that.
+    before = signal.signal(number, signal.default_int_handler)
     process = subprocess.Popen(
         command("optimize", NETWORK, "out.onnx", "--seeds", 100_000),
         stderr=subprocess.PIPE,
         env=environment(),
         start_new_session=True,
     )
+    signal.signal(number, before)
     deadline = time.monotonic() + 60
     # The proof has begun when the result lies beside the target.
     while not any(p.stat().st_size for p in Path().glob(".onnxac-*/out.onnx")):
@@ -183,6 +187,26 @@ def test_an_interrupt_leaves_the_old_file(number: int, code: int) -> None:
     assert "Traceback" not in said
     assert [p.name for p in Path().iterdir()] == ["out.onnx"]
     assert Path("out.onnx").read_bytes() == b"old"
+
+
+def test_a_hangup_that_is_ignored_stays_so() -> None:
+    """As under nohup."""
+    code = """
+import atexit, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+atexit.register(lambda: print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN))
+from onnxac.cli import main
+sys.argv[1:] = ["-h"]
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        env=environment(),
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.endswith(b"True\n")
 
 
 def test_a_reader_that_leaves_is_told_nothing() -> None:
