@@ -15,6 +15,7 @@ import pytest
 from exact import feeds, operators, run
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from onnxac.disk import PREFIX, Workspace
 from onnxac.errors import ModelError, OutputError, VerificationError
 from onnxac.graph.draft import Draft
 from onnxac.graph.files import data_range, external_tensors, read
@@ -265,6 +266,33 @@ def test_in_place_keeps_mode_and_owner(source: Path) -> None:
     assert before.st_ino != after.st_ino
     for field in ("st_mode", "st_uid", "st_gid"):
         assert getattr(after, field) == getattr(before, field)
+
+
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="no extended attributes here")
+def test_in_place_keeps_attributes(source: Path) -> None:
+    try:
+        os.setxattr(source, "user.origin", b"a store")
+    except OSError as error:
+        pytest.skip(f"this file system takes none: {error}")
+    optimize_file(source, source, QUICK)
+    assert os.getxattr(source, "user.origin") == b"a store"
+
+
+def test_only_remains_are_cleared(source: Path, tmp_path: Path) -> None:
+    """A workspace whose process lives stays, and so does what only looks like one."""
+    (tmp_path / f"{PREFIX}file").touch()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"{PREFIX}link").symlink_to("elsewhere")
+    (tmp_path / f"{PREFIX}0123").mkdir()
+    (tmp_path / f"{PREFIX}0123" / "model.onnx").touch()
+    (tmp_path / "model.onnx.0123.data").touch()
+    with Workspace(tmp_path) as living:
+        living.create("half").close()
+        optimize_file(source, tmp_path / "out.onnx", QUICK)
+        assert (living.path / "half").exists()
+    assert names(tmp_path) == {
+        "in.onnx", "out.onnx", "elsewhere", f"{PREFIX}file", f"{PREFIX}link"
+    }  # fmt: skip
 
 
 def test_data_is_as_private_as_its_model(external: Path, tmp_path: Path) -> None:
