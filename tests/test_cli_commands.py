@@ -27,7 +27,7 @@ import onnxac as package
 from onnxac.cli import app, run
 
 Capture = pytest.CaptureFixture[str]
-COMMANDS = ("optimize", "verify", "diff", "check", "explain", "bench")
+COMMANDS = ("optimize", "verify", "certify", "diff", "check", "explain", "bench")
 
 
 @pytest.fixture(autouse=True)

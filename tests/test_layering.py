@@ -112,7 +112,7 @@ def test_the_algebra_knows_nothing_of_onnx() -> None:
 
 def test_the_oracle_is_independent() -> None:
     """What proves the result shares nothing with what made it."""
-    for path in (PACKAGE / "proof").glob("*.py"):
+    for path in (PACKAGE / "proof").rglob("*.py"):
         used = {n.split(".")[0] for n in imports(path)} & KNOWN
         assert used <= {"errors", "report", "disk", "wire", "proof"}, path
 

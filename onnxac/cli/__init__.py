@@ -21,6 +21,7 @@ import typer
 
 from onnxac.cli import config
 from onnxac.cli.bench import bench
+from onnxac.cli.certify import certify
 from onnxac.cli.check import check
 from onnxac.cli.diff import diff
 from onnxac.cli.explain import explain
@@ -48,6 +49,7 @@ EPILOG = """\
   optimize   [cyan]onnxac optimize in.onnx out.onnx[/]
   see        [cyan]onnxac diff in.onnx out.onnx --open[/]
   verify     [cyan]onnxac verify in.onnx out.onnx[/]
+  certify    [cyan]onnxac certify in.onnx out.onnx --report report.json[/]
   measure    [cyan]onnxac bench in.onnx out.onnx[/]
   gate       [cyan]onnxac check *.onnx --format github[/]
   explain    [cyan]onnxac explain in.onnx --node /block/Add[/]
@@ -76,7 +78,7 @@ def _flowing(text: str) -> str:
     return "\n\n".join(" ".join(p.split()) for p in text.split("\n\n"))
 
 
-for command in (optimize, verify, diff, check, explain, bench):
+for command in (optimize, verify, certify, diff, check, explain, bench):
     app.command(help=_flowing(command.__doc__ or ""))(command)
 
 # What the parser raises for a wrong command line. Typer brings its own click by now, and

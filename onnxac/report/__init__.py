@@ -17,6 +17,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from onnxac.report.certificate import FAILS, HOLDS, OPEN, Certificate, CertifiedSource
+
+__all__ = [
+    "FAILS",
+    "HOLDS",
+    "OPEN",
+    "SCHEMA_VERSION",
+    "Branch",
+    "Certificate",
+    "CertifiedSource",
+    "FusedOperator",
+    "Fusion",
+    "GraphStats",
+    "Latency",
+    "ModelInfo",
+    "NodeRef",
+    "OutputDifference",
+    "Refusal",
+    "Report",
+    "Verification",
+]
+
 SCHEMA_VERSION = 1
 
 
@@ -95,7 +117,8 @@ class Fusion:
     """Nodes that became fewer nodes, around one output tensor.
 
     `removed` and `added` name nodes of the graph before and after; `macs_before`
-    and `macs_after` count the nodes concerned only.
+    and `macs_after` count the nodes concerned only. `certificate` says what was shown of
+    it, None where nobody looked.
     """
 
     output: str
@@ -104,6 +127,7 @@ class Fusion:
     operators: tuple[FusedOperator, ...]
     macs_before: int | None
     macs_after: int | None
+    certificate: Certificate | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,75 @@
+"""`onnxac certify`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from onnxac.cli.options import After, Before, Color, Quiet, Verbose, flag
+from onnxac.cli.screen import screen_of
+from onnxac.errors import LimitError, UsageError, VerificationError
+
+if TYPE_CHECKING:
+    from onnxac.report import Report
+
+ReportFile = Annotated[
+    Path,
+    typer.Option("--report", metavar="FILE.json", help="The report that `optimize` wrote of both."),
+]
+Strict = Annotated[
+    bool, flag("--strict", help="Exit with 1 also where a change could not be judged.")
+]
+
+
+def certify(
+    context: typer.Context,
+    before: Before,
+    after: After,
+    report: ReportFile,
+    strict: Strict = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+    color: Color = True,
+) -> None:
+    """Check each change of a report again, from the two files alone.
+
+    Nothing is run in ONNX Runtime, and nothing of what made the changes is used: what each
+    replaced and what it put there are cut out of the files, and compared entry by entry.
+    Exits with 1 if any change does not hold.
+
+    [not dim cyan]onnxac certify in.onnx out.onnx --report report.json[/]
+    """
+    screen = screen_of(context, quiet, verbose, color)
+    with screen.progress("certifying"):
+        from onnxac.graph.files import read
+        from onnxac.planning.statistics import digest_of
+        from onnxac.proof.certificate import certify as examine
+        from onnxac.render.certificates import certificates, verdict
+
+        told = _read_report(report)
+        models = read(before), read(after)
+        folders = str(before.resolve().parent), str(after.resolve().parent)
+        found = examine(*models, told.fusions, folders)
+    for path, info in ((before, told.before), (after, told.after)):
+        if digest_of(path) != info.sha256:
+            screen.notice(f"{path}: is not the file that {report} is about")
+    screen.show(*certificates(told.fusions, found, screen.details))
+    failed = [f for f, c in zip(told.fusions, found, strict=True) if c.verdict == "fails"]
+    if failed:
+        raise VerificationError(f"{verdict(found)}; first {failed[0].output!r}")
+    if strict and not all(c.holds for c in found):
+        raise LimitError(f"{verdict(found)}, and --strict was given")
+
+
+def _read_report(path: Path) -> Report:
+    from onnxac.report import Report
+
+    try:
+        return Report.from_dict(json.loads(path.read_text("utf-8")))
+    except OSError as error:
+        raise UsageError(f"{path}: can't be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(f"{path}: not a report; `onnxac optimize --report` writes one") from None

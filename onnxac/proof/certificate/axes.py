@@ -1,0 +1,68 @@
+"""An axis of a tensor, as far as its length is concerned.
+
+It is an `int`, a length that has to be what it is, or a `Span`, whose length is free. What is
+contracted, normalized, indexed or reshaped is not free: its roots are noted as mixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from onnxac.proof.certificate import spans
+from onnxac.proof.certificate.calls import Call
+from onnxac.proof.certificate.spans import Root, Span
+
+Axis = int | Span
+Axes = tuple[Axis, ...]
+
+
+def length(axis: Axis) -> int:
+    """How many positions an axis has."""
+    return axis.length if isinstance(axis, Span) else axis
+
+
+@dataclass
+class Scope:
+    """What is found out while axes are followed.
+
+    exact  whether the sizes are the model's own, so that nothing need hold at others
+    mixed  roots that turned out not to be free
+    """
+
+    exact: bool
+    mixed: set[Root] = field(default_factory=set)
+
+    def mix(self, axis: Axis) -> int:
+        """The length of an axis that is not free any more."""
+        if isinstance(axis, Span):
+            self.mixed |= axis.roots
+            return axis.length
+        return axis
+
+    def joined(self, axes: Sequence[Axis]) -> Axis:
+        """Axes that meet in one position, by the rule of broadcasting."""
+        free = [a for a in axes if isinstance(a, Span)]
+        whole = {a for a in axes if not isinstance(a, Span) and a != 1}
+        if whole:
+            # Constants along it tell its positions apart.
+            for span in free:
+                self.mix(span)
+            return max(whole | {s.length for s in free})
+        if not free:
+            return 1
+        result: Span = free[0]
+        for other in free[1:]:
+            both = spans.together(result, other)
+            if both is None:
+                self.mix(result)
+                self.mix(other)
+                return result.length
+            result = both
+        return result
+
+
+# A rule is given a node, the axes of its inputs (none for a constant), their names, and the names
+# that are written down in the model rather than computed from a size; it returns the axes of each
+# output.
+Rule = Callable[[Scope, Call, Sequence[Axes], Sequence[str], frozenset[str]], list[Axes]]

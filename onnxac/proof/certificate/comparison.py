@@ -1,0 +1,229 @@
+"""Both sides of a cut, fed with the same probes, and compared entry by entry."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from onnxac.proof.certificate.calls import UnknownOperatorError
+from onnxac.proof.certificate.cut import Array, Cut, Graph
+from onnxac.proof.certificate.evaluate import Evaluator
+from onnxac.proof.certificate.operators import BENT
+from onnxac.proof.certificate.rounding import AIM, DOUBLE, gamma, longest_sum, ratio, rounding
+from onnxac.proof.certificate.shapes import Shapes
+from onnxac.proof.certificate.sizes import Sizes, Survey
+from onnxac.report import FAILS, HOLDS, OPEN, Certificate, CertifiedSource
+
+# Probes are integers of this size; float64 holds their sums with bits to spare.
+RANGE = 2**20
+# Up to this many entries, all of them are read; and in pieces of this many values.
+_ALL, _PIECE = 2**16, 2**22
+_MOST_PROBES = 64
+Feeds = dict[str, Array]
+
+
+class Comparison:
+    """Both sides of a cut, side by side."""
+
+    def __init__(self, cut: Cut, shapes: Shapes, after: Graph) -> None:
+        self.cut = cut
+        self.before = Evaluator(cut.before, cut.sources)
+        self.after = Evaluator(cut.after, cut.sources)
+        self.shapes = {s: shapes.of(s) for s in cut.sources}
+        self.bent = any(n.op_type in BENT for e in (self.before, self.after) for n, _ in e.live)
+        self.terms = longest_sum(self.after.live, self.after)
+        self.layers, self.unit, self.tiny = rounding(self.after, after)
+        self.sums = longest_sum(self.before.live, self.before) + self.terms
+        # Constants that the graph computes, in the type of its weights.
+        self.computed = longest_sum(self.before.arithmetic, self.before)
+        self.worst, self.entries = 0.0, 0
+
+    def certificate(self) -> Certificate:
+        """The certificate, without the time that it took."""
+        sizes = Survey(self.cut, self.shapes, (self.before, self.after)).sizes()
+        false_pass = 0.0
+        for number, trial in enumerate(sizes.trials):
+            self._check_zeros(trial)
+            complete = not self.bent and self._count(trial, sizes, everywhere=True) <= _ALL
+            if complete or number == 0:
+                self._check_impulses(trial, sizes, everywhere=complete)
+            if not complete:
+                false_pass = max(false_pass, self._check_dense(trial))
+        verdict, reason = HOLDS, None
+        if not self.worst <= 1.0:
+            verdict = FAILS
+            reason = (
+                f"{self.cut.targets[0]!r} differs, by {self.worst:.3g} times what rounding allows"
+            )
+        elif false_pass > AIM:
+            verdict, reason = OPEN, "its weights are too coarse for its borders to be told apart"
+        return Certificate(
+            verdict,
+            reason,
+            tuple(self._tested(s, sizes) for s in self.cut.sources),
+            self.entries,
+            min(self.worst, sys.float_info.max),
+            self.unit,
+            false_pass,
+            0.0,
+            self.before.elements + self.after.elements,
+        )
+
+    def _tested(self, source: str, sizes: Sizes) -> CertifiedSource:
+        return CertifiedSource(
+            source,
+            tuple(t[source] for t in sizes.trials),
+            tuple(
+                None if sizes.exact else sizes.free.get((source, i))
+                for i in range(len(self.shapes[source]))
+            ),
+        )
+
+    # The probes.
+
+    def _zeros(self, trial: Mapping[str, tuple[int, ...]], probes: int = 1) -> Feeds:
+        return {s: np.zeros((probes, *shape)) for s, shape in trial.items()}
+
+    def _check_zeros(self, trial: Mapping[str, tuple[int, ...]]) -> None:
+        self._compare(self._zeros(trial), shift=True)
+
+    def _check_dense(self, trial: Mapping[str, tuple[int, ...]]) -> float:
+        """Feed random integers, as often as is needed; how likely a wrong map passes."""
+        once = gamma(self.unit, self.layers) * self.terms + 1 / RANGE
+        number = 1 if once >= 0.5 else math.ceil(math.log(AIM) / math.log(once))
+        number = min(max(number, 2), _MOST_PROBES)
+        rng = np.random.default_rng()
+        feeds = {
+            s: rng.integers(-RANGE, RANGE + 1, (number, *shape)).astype(np.float64)
+            for s, shape in trial.items()
+        }
+        # What they are for zeros was compared before, wherever that is no part of a bend.
+        self._compare(feeds, shift=self.bent)
+        return min(1.0, once) ** number
+
+    def _count(
+        self, trial: Mapping[str, tuple[int, ...]], sizes: Sizes, *, everywhere: bool
+    ) -> int:
+        """How many entries reading by impulses comes to."""
+        total = 0
+        for source, shape in trial.items():
+            probes = math.prod(n for _, n in self._places(source, shape, sizes, everywhere))
+            total += probes // self._blocks(source, sizes)
+        outputs = math.prod(
+            n if isinstance(n, int) else n.length
+            for t in self.cut.targets
+            for n in sizes.axes[1][t]
+        )
+        return total * outputs
+
+    def _places(
+        self, source: str, shape: Sequence[int], sizes: Sizes, everywhere: bool
+    ) -> list[tuple[Sequence[int], int]]:
+        """The positions along each axis that get impulses, and how many these are."""
+        found: list[tuple[Sequence[int], int]] = []
+        for axis, size in enumerate(shape):
+            spots: Sequence[int] = sizes.spots.get((source, axis), ())
+            if everywhere or not spots:
+                spots = range(size)
+            found.append((spots, len(spots)))
+        return found
+
+    def _blocks(self, source: str, sizes: Sizes) -> int:
+        return _independent(self.cut, source, sizes, (self.before, self.after))
+
+    def _check_impulses(
+        self, trial: Mapping[str, tuple[int, ...]], sizes: Sizes, *, everywhere: bool
+    ) -> None:
+        for source, shape in trial.items():
+            blocks = self._blocks(source, sizes)
+            places = [np.asarray(p) for p, _ in self._places(source, shape, sizes, everywhere)]
+            width = shape[1] // blocks if blocks > 1 else 0
+            if width:
+                places[1] = np.arange(width)
+            grid = np.stack([g.reshape(-1) for g in np.meshgrid(*places, indexing="ij")], axis=1)
+            outputs = max(self._count(trial, sizes, everywhere=everywhere) // max(len(grid), 1), 1)
+            step = max(_PIECE // max(outputs, math.prod(shape)), 1)
+            for start in range(0, len(grid), step):
+                part = grid[start : start + step]
+                feeds = self._zeros(trial, len(part))
+                for block in range(blocks):
+                    at = part.copy()
+                    if width:
+                        at[:, 1] += block * width
+                    feeds[source][(np.arange(len(part)), *at.T)] = 1.0
+                self._compare_impulses(feeds)
+
+    def _compare_impulses(self, feeds: Feeds) -> None:
+        if not self.bent:
+            self._compare(feeds, shift=False)
+            return
+        # Large enough for the bias not to matter, of both signs.
+        for sign in (RANGE, -RANGE):
+            self._compare({s: x * sign for s, x in feeds.items()}, shift=True)
+
+    # The comparison.
+
+    def _compare(self, feeds: Feeds, *, shift: bool) -> None:
+        targets = self.cut.targets
+        old = self.before.run(feeds, targets, shift=shift)
+        new = self.after.run(feeds, targets, shift=shift)
+        magnitudes: list[list[Array]] = []
+        for index, (a, b) in enumerate(zip(new, old, strict=True)):
+            if a.shape != b.shape:
+                raise UnknownOperatorError(f"{targets[index]!r} has another shape than before")
+            self.entries += a.size
+            apart = np.abs(a - b)
+            rounded = gamma(self.unit, self.layers)
+            # |y| <= Σ|w||x|: what is within the smaller bound is within the bound.
+            allowed = rounded * np.abs(a)
+            if not np.all(apart <= allowed):
+                if not magnitudes:
+                    magnitudes = self._magnitudes(feeds, shift)
+                own, other = magnitudes[0][index], magnitudes[1][index]
+                allowed = rounded * own + gamma(DOUBLE, self.sums) * (own + other)
+                allowed += gamma(self.unit, self.computed) * other
+                if shift:
+                    # A border that holds a bias was rounded by whoever exported it.
+                    allowed = allowed + rounded * other
+            self.worst = max(self.worst, ratio(apart, allowed))
+
+    def _magnitudes(self, feeds: Feeds, shift: bool) -> list[list[Array]]:
+        sizes = {s: np.abs(x) for s, x in feeds.items()}
+        return [
+            e.run(sizes, self.cut.targets, shift=shift, absolute=True)
+            for e in (self.after, self.before)
+        ]
+
+
+# Where these are all that there is, channels meet within the groups of convolutions only.
+_ALONG = frozenset(
+    """Conv ConvTranspose BatchNormalization AveragePool MaxPool GlobalAveragePool Add Sub Sum Mul
+    Div Neg Identity Dropout Cast CastLike LeakyRelu Relu Pad Slice""".split()  # noqa: SIM905
+)
+
+
+def _independent(cut: Cut, source: str, sizes: Sizes, sides: tuple[Evaluator, Evaluator]) -> int:
+    """Into how many blocks the channels fall that never meet, on either side.
+
+    Impulses in different blocks are answered by different outputs: they can share a probe.
+    """
+    channels = sizes.whole.get((source, 1))
+    if channels is None or len(cut.sources) > 1:
+        return 1
+    blocks = channels
+    for side, axes in zip(sides, sizes.axes, strict=True):
+        for node, attributes in side.live:
+            if node.op_type not in _ALONG:
+                return 1
+            if node.op_type in ("Conv", "ConvTranspose"):
+                blocks = math.gcd(blocks, int(attributes.get("group", 1)))
+            own = [axes[n] for n in node.input if n in axes]
+            made = axes[node.output[0]]
+            if node.op_type in ("Slice", "Pad") and own[0][1] != made[1]:
+                return 1
+            if any(len(a) != len(own[0]) or len(a) < 3 for a in (*own, made)):
+                return 1
+    return blocks

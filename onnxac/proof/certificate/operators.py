@@ -1,0 +1,319 @@
+"""Linear operators as ONNX defines them, in NumPy and float64: a second, naive opinion.
+
+Every array that depends on a source has one axis more than in the model, in front: the probe.
+A constant has no such axis. Operators that are not in the table are not guessed at.
+
+Two switches say what of an operator counts. Without `shift`, constants that are added are left
+out, so that only the linear part of the affine map remains. With `absolute`, every constant and
+every sum is taken by its magnitudes: the result is Σ|w||x|, what rounding is measured in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from onnx import helper
+
+from onnxac.proof.certificate import windowed
+from onnxac.proof.certificate.calls import Call, UnknownOperatorError, Value
+from onnxac.proof.certificate.cut import Array
+
+
+def _unbroadcast(call: Call) -> list[Array]:
+    """Inputs with the axis of probes on each, and equal rank behind it."""
+    rank = max(a.array.ndim - a.live for a in call.args if a is not None)
+    found = []
+    for arg in call.args:
+        if arg is None:
+            continue
+        array = arg.array
+        if arg.live:
+            missing = rank - (array.ndim - 1)
+            array = array.reshape(array.shape[0], *(1,) * missing, *array.shape[1:])
+        found.append(array)
+    return found
+
+
+def _by_magnitude(call: Call, array: Array) -> bool:
+    """Whether only magnitudes count. Integers are sizes and places, and stay what they are."""
+    return call.absolute and array.dtype.kind == "f"
+
+
+def add(call: Call) -> Array:
+    """Add, Sub, Sum."""
+    arrays = _unbroadcast(call)
+    if not call.folds:
+        arrays = [
+            a if v is not None and v.live else call.added(a)
+            for a, v in zip(arrays, call.args, strict=True)
+        ]
+    total = arrays[0]
+    for other in arrays[1:]:
+        minus = call.op == "Sub" and not _by_magnitude(call, total)
+        total = total - other if minus else total + other
+    return total
+
+
+def multiply(call: Call) -> Array:
+    """Mul and Div by a constant."""
+    first, second = _unbroadcast(call)
+    if not call.folds:
+        if call.value(1).live and (call.value(0).live or call.op == "Div"):
+            raise UnknownOperatorError(f"{call.op} of two tensors that depend on the input")
+        if call.absolute:
+            first, second = (
+                a if call.value(i).live else np.abs(a) for i, a in enumerate((first, second))
+            )
+    if call.op == "Mul":
+        return first * second
+    if first.dtype.kind in "iu":
+        return np.trunc(first / second).astype(first.dtype)
+    return first / second
+
+
+def negate(call: Call) -> Array:
+    """Neg."""
+    array = call.value(0).array
+    return array if _by_magnitude(call, array) else -array
+
+
+def normalize(call: Call) -> Array:
+    """BatchNormalization in inference: x·s + (β − μ·s), s = γ/√(σ² + ε)."""
+    if call.get("training_mode", 0):
+        raise UnknownOperatorError("BatchNormalization in training mode")
+    x = call.live(0)
+    scale, shift, mean, variance = (call.constant(i) for i in range(1, 5))
+    factor = scale / np.sqrt(variance + call.get("epsilon", 1e-5))
+    moved = np.zeros_like(shift)
+    if call.shift:
+        moved = np.abs(shift) + np.abs(mean * factor) if call.absolute else shift - mean * factor
+    shape = (-1, *(1,) * (x.ndim - 3))
+    scaled: Array = x * (np.abs(factor) if call.absolute else factor).reshape(shape)
+    return scaled + moved.reshape(shape)
+
+
+def _as_batch(call: Call) -> tuple[Array, int]:
+    """[Q, N, C, *S] as [Q·N, C, *S], and Q."""
+    x = call.live(0)
+    if x.ndim < 4:
+        raise UnknownOperatorError(f"{call.op} of a tensor without space")
+    return x.reshape(-1, *x.shape[2:]), x.shape[0]
+
+
+def _geometry(
+    call: Call, taps: Sequence[int], space: Sequence[int]
+) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Stride, dilation, padding before and after."""
+    rank = len(taps)
+    stride = list(call.get("strides", [1] * rank))
+    dilation = list(call.get("dilations", [1] * rank))
+    mode = call.get("auto_pad", "NOTSET")
+    if mode != "NOTSET":
+        pairs = [
+            windowed.automatic(mode, *n) for n in zip(space, taps, stride, dilation, strict=True)
+        ]
+        return stride, dilation, [p[0] for p in pairs], [p[1] for p in pairs]
+    pads = list(call.get("pads", [0] * (2 * rank)))
+    return stride, dilation, pads[:rank], pads[rank:]
+
+
+def _biased(call: Call, y: Array, probes: int) -> Array:
+    if call.has(2):
+        y = y + call.addend(2).reshape(-1, *(1,) * (y.ndim - 2))
+    return y.reshape(probes, -1, *y.shape[1:])
+
+
+def convolution(call: Call) -> Array:
+    """Conv."""
+    x, probes = _as_batch(call)
+    kernel = call.factor(1)
+    stride, dilation, begin, end = _geometry(call, kernel.shape[2:], x.shape[2:])
+    x = windowed.pad(x, begin, end)
+    group = call.get("group", 1)
+    if x.shape[1] != kernel.shape[1] * group or kernel.shape[0] % group:
+        raise UnknownOperatorError("Conv: the kernel's channels are not those of its input")
+    return _biased(call, windowed.convolve(x, kernel, group, stride, dilation), probes)
+
+
+def transposed_convolution(call: Call) -> Array:
+    """ConvTranspose."""
+    x, probes = _as_batch(call)
+    kernel = call.factor(1)
+    rank = kernel.ndim - 2
+    if call.get("auto_pad", "NOTSET") != "NOTSET" or "output_shape" in call.attributes:
+        raise UnknownOperatorError("ConvTranspose with auto_pad or output_shape")
+    stride, dilation, begin, end = _geometry(call, kernel.shape[2:], x.shape[2:])
+    more = list(call.get("output_padding", [0] * rank))
+    y = windowed.spread(x, kernel, call.get("group", 1), stride, dilation)
+    y = windowed.pad(y, [-b for b in begin], [m - e for m, e in zip(more, end, strict=True)])
+    return _biased(call, y, probes)
+
+
+def pool(call: Call) -> Array:
+    """AveragePool and MaxPool."""
+    x, probes = _as_batch(call)
+    taps = list(call.attributes["kernel_shape"])
+    stride, dilation, begin, end = _geometry(call, taps, x.shape[2:])
+    real_end = list(end)
+    if call.get("ceil_mode", 0):
+        for axis, (n, k, s, d) in enumerate(zip(x.shape[2:], taps, stride, dilation, strict=True)):
+            rest = (n + begin[axis] + end[axis] - d * (k - 1) - 1) % s
+            # A window that would begin in the padding behind the map is dropped.
+            extra = (s - rest) % s
+            count = (n + begin[axis] + end[axis] - d * (k - 1) - 1 + extra) // s
+            if extra and count * s < n + begin[axis]:
+                end[axis] += extra
+    largest = call.op == "MaxPool"
+    padded = windowed.pad(x, begin, end, -math.inf if largest and not call.absolute else 0.0)
+    seen = windowed.windows(padded, taps, stride, dilation)
+    if largest:
+        most: Array = np.max(np.stack(seen), axis=0)
+        return most.reshape(probes, -1, *most.shape[1:])
+    counted = np.ones((1, 1, *x.shape[2:]))
+    if call.get("count_include_pad", 0):
+        counted = windowed.pad(counted, begin, real_end, 1.0)
+        end = [e - r for e, r in zip(end, real_end, strict=True)]
+        counted = windowed.pad(counted, [0] * len(taps), end)
+    else:
+        counted = windowed.pad(counted, begin, end)
+    number = np.sum(windowed.windows(counted, taps, stride, dilation), axis=0)
+    y: Array = np.sum(seen, axis=0) / number
+    return y.reshape(probes, -1, *y.shape[1:])
+
+
+def global_average(call: Call) -> Array:
+    """GlobalAveragePool."""
+    x = call.live(0)
+    return np.asarray(x.mean(axis=tuple(range(3, x.ndim)), keepdims=True))
+
+
+def matrix_product(call: Call) -> Array:
+    """MatMul by a constant."""
+    first, second = call.value(0), call.value(1)
+    if first.live and not second.live:
+        if second.array.ndim > first.array.ndim - 1 or first.array.ndim < 3:
+            raise UnknownOperatorError("MatMul of a vector, or that adds axes")
+        return np.asarray(first.array @ call.factor(1))
+    if second.live and not first.live:
+        if first.array.ndim > second.array.ndim - 1 or first.array.ndim < 2:
+            raise UnknownOperatorError("MatMul of a vector, or that adds axes")
+        return np.asarray(call.factor(0) @ second.array)
+    if call.folds:
+        return np.asarray(first.array @ second.array)
+    raise UnknownOperatorError("MatMul of two tensors that depend on the input")
+
+
+def gemm(call: Call) -> Array:
+    """Gemm by a constant."""
+    first, second = (call.value(i).array if call.value(i).live else call.factor(i) for i in (0, 1))
+    if call.value(0).live == call.value(1).live and not call.folds:
+        raise UnknownOperatorError("Gemm of two tensors that depend on the input")
+    if call.get("transA", 0):
+        first = first.swapaxes(-1, -2)
+    if call.get("transB", 0):
+        second = second.swapaxes(-1, -2)
+    alpha, beta = call.get("alpha", 1.0), call.get("beta", 1.0)
+    y: Array = (abs(alpha) if call.absolute else alpha) * (first @ second)
+    if not call.has(2):
+        return y
+    third = call.value(2)
+    if third.live:
+        return np.asarray(y + (abs(beta) if call.absolute else beta) * third.array)
+    return np.asarray(y + call.added(beta * third.array))
+
+
+def einsum(call: Call) -> Array:
+    """Einsum with at most one tensor that depends on a source."""
+    equation = call.attributes["equation"].replace(" ", "")
+    if "..." in equation or "->" not in equation:
+        raise UnknownOperatorError("Einsum with an ellipsis, or without its result")
+    terms, result = equation.split("->")
+    parts = terms.split(",")
+    live = [i for i, a in enumerate(call.args) if a is not None and a.live]
+    if len(live) > 1:
+        raise UnknownOperatorError("Einsum of two tensors that depend on the input")
+    free = next(c for c in "ZYXWVUTSR" if c not in equation)
+    for i in live:
+        parts[i], result = free + parts[i], free + result
+    arrays = [a.array if a.live else call.factor(i) for i, a in _given(call)]
+    return np.asarray(np.einsum(f"{','.join(parts)}->{result}", *arrays, optimize=True))
+
+
+def _given(call: Call) -> Iterable[tuple[int, Value]]:
+    return ((i, a) for i, a in enumerate(call.args) if a is not None)
+
+
+def reduce_mean(call: Call) -> Array:
+    """ReduceMean and ReduceSum."""
+    x = call.value(0)
+    axes = call.ints("axes", 1)
+    rank = x.array.ndim - x.live
+    if not axes:
+        if call.get("noop_with_empty_axes", 0):
+            return x.array
+        axes = list(range(rank))
+    where = tuple(a % rank + x.live for a in axes)
+    reduce = np.mean if call.op == "ReduceMean" else np.sum
+    result: Array = reduce(x.array, axis=where, keepdims=bool(call.get("keepdims", 1)))
+    return result
+
+
+def unchanged(call: Call) -> Array:
+    """Identity, Dropout, and casts between float types."""
+    return call.value(0).array
+
+
+def cast(call: Call) -> Array:
+    """Cast and CastLike: everything that is a float counts as float64, integers as integers."""
+    value = call.value(0)
+    if "to" not in call.attributes:
+        return value.array
+    kind = np.dtype(helper.tensor_dtype_to_np_dtype(call.attributes["to"]))
+    if kind.kind not in "iub":
+        return value.array.astype(np.float64)
+    if value.live:
+        raise UnknownOperatorError(f"{call.op} of a tensor to integers")
+    return value.array.astype(kind)
+
+
+def leaky(call: Call) -> Array:
+    """LeakyRelu of slope 1, which is the identity."""
+    if call.get("alpha", 0.01) != 1.0:
+        raise UnknownOperatorError("LeakyRelu")
+    return call.live(0)
+
+
+def rectify(call: Call) -> Array:
+    """Relu. It moves nothing further apart, so a bound on its input is one on its output."""
+    return np.maximum(call.live(0), 0.0)
+
+
+TABLE: dict[str, Callable[[Call], Array | list[Array]]] = {
+    "Add": add,
+    "Sub": add,
+    "Sum": add,
+    "Mul": multiply,
+    "Div": multiply,
+    "Neg": negate,
+    "BatchNormalization": normalize,
+    "Conv": convolution,
+    "ConvTranspose": transposed_convolution,
+    "AveragePool": pool,
+    "MaxPool": pool,
+    "GlobalAveragePool": global_average,
+    "MatMul": matrix_product,
+    "Gemm": gemm,
+    "Einsum": einsum,
+    "ReduceMean": reduce_mean,
+    "ReduceSum": reduce_mean,
+    "Identity": unchanged,
+    "Dropout": unchanged,
+    "Cast": cast,
+    "CastLike": cast,
+    "LeakyRelu": leaky,
+    "Relu": rectify,
+}
+# Not affine: the linear part of what they are in can't be told from the rest.
+BENT = frozenset({"Relu", "MaxPool"})

@@ -1,0 +1,65 @@
+"""Shapes of tensors, by onnx's own inference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import onnx
+from onnx import GraphProto, ModelProto, ValueInfoProto
+
+from onnxac.proof.certificate.calls import UnknownOperatorError
+
+
+class Shapes:
+    """Shapes of tensors, as far as onnx infers them; asked for only where a change begins."""
+
+    def __init__(self, model: ModelProto) -> None:
+        self._model = model
+        self._known: dict[str, list[int | None]] | None = None
+
+    def of(self, name: str) -> list[int | None]:
+        """One size per axis, None where it is not known. Raises where the rank is not."""
+        if self._known is None:
+            self._known = _inferred(self._model)
+        if name not in self._known:
+            raise UnknownOperatorError(f"the number of axes of {name!r} is not known")
+        return self._known[name]
+
+
+def _inferred(model: ModelProto) -> dict[str, list[int | None]]:
+    light = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    light.functions.extend(model.functions)
+    graph, own = light.graph, model.graph
+    graph.name = own.name or "graph"
+    graph.node.extend(own.node)
+    graph.input.extend(own.input)
+    graph.output.extend(own.output)
+    graph.value_info.extend(own.value_info)
+    given = {i.name for i in own.input}
+    for tensor in own.initializer:
+        # Shapes are computed from small integers; of the rest, the shape is enough.
+        if math.prod(tensor.dims) <= 64 and not tensor.external_data:
+            graph.initializer.append(tensor)
+        elif tensor.name not in given:
+            graph.input.append(
+                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            )
+    try:
+        light = onnx.shape_inference.infer_shapes(light, data_prop=True)
+    except Exception as error:
+        raise UnknownOperatorError(f"its shapes can't be inferred: {error}") from error
+    return dict(_shapes(light.graph))
+
+
+def _shapes(graph: GraphProto) -> Iterator[tuple[str, list[int | None]]]:
+    info: ValueInfoProto
+    for info in (*graph.input, *graph.value_info, *graph.output):
+        if info.type.tensor_type.HasField("shape"):
+            yield (
+                info.name,
+                [
+                    d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None
+                    for d in info.type.tensor_type.shape.dim
+                ],
+            )
