@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from onnxac.proof.certificate.cut import Array
+from onnxac.proof.certificate.windowed import Impulses, impulses
 
 
 class UnknownOperatorError(Exception):
@@ -20,6 +22,11 @@ class Value:
 
     array: Array
     live: bool
+
+    @cached_property
+    def impulses(self) -> Impulses | None:
+        """Where it is not zero, if that is at few places; found once for all its readers."""
+        return impulses(self.array.reshape(-1, *self.array.shape[2:]))
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,13 @@ BROKEN = (ValueError, IndexError, KeyError, TypeError, AttributeError)
 class Evaluator:
     """Runs one part. What depends on no source is computed once.
 
+    least     what a magnitude of a weight counts at least: below, its type has no digits left
     elements  how many values were computed so far
     """
 
     part: Part
     sources: tuple[str, ...]
+    least: float = 0.0
     elements: int = 0
     attributes: list[dict[str, Any]] = field(default_factory=list)
     _constants: dict[str, Value] = field(default_factory=dict)
@@ -72,9 +74,9 @@ class Evaluator:
                 waiting.pop()
             elif index is None:
                 array = as_float(self.part.value(top))
-                known[top] = Value(
-                    np.abs(array) if absolute and array.dtype.kind == "f" else array, False
-                )
+                if absolute and array.dtype.kind == "f":
+                    array = np.maximum(np.abs(array), self.least)
+                known[top] = Value(array, False)
             else:
                 node = self.part.nodes[index]
                 names = operands(node)

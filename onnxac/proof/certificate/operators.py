@@ -19,6 +19,7 @@ from onnx import helper
 from onnxac.proof.certificate import windowed
 from onnxac.proof.certificate.calls import Call, UnknownOperatorError, Value
 from onnxac.proof.certificate.cut import Array
+from onnxac.proof.certificate.windowed import Geometry
 
 
 def _unbroadcast(call: Call) -> list[Array]:
@@ -102,10 +103,8 @@ def _as_batch(call: Call) -> tuple[Array, int]:
     return x.reshape(-1, *x.shape[2:]), x.shape[0]
 
 
-def _geometry(
-    call: Call, taps: Sequence[int], space: Sequence[int]
-) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Stride, dilation, padding before and after."""
+def _geometry(call: Call, taps: Sequence[int], space: Sequence[int]) -> Geometry:
+    """How the windows of a convolution or a pool lie."""
     rank = len(taps)
     stride = list(call.get("strides", [1] * rank))
     dilation = list(call.get("dilations", [1] * rank))
@@ -114,9 +113,9 @@ def _geometry(
         pairs = [
             windowed.automatic(mode, *n) for n in zip(space, taps, stride, dilation, strict=True)
         ]
-        return stride, dilation, [p[0] for p in pairs], [p[1] for p in pairs]
+        return Geometry(stride, dilation, [p[0] for p in pairs], [p[1] for p in pairs])
     pads = list(call.get("pads", [0] * (2 * rank)))
-    return stride, dilation, pads[:rank], pads[rank:]
+    return Geometry(stride, dilation, pads[:rank], pads[rank:])
 
 
 def _biased(call: Call, y: Array, probes: int) -> Array:
@@ -129,12 +128,15 @@ def convolution(call: Call) -> Array:
     """Conv."""
     x, probes = _as_batch(call)
     kernel = call.factor(1)
-    stride, dilation, begin, end = _geometry(call, kernel.shape[2:], x.shape[2:])
-    x = windowed.pad(x, begin, end)
+    geometry = _geometry(call, kernel.shape[2:], x.shape[2:])
     group = call.get("group", 1)
     if x.shape[1] != kernel.shape[1] * group or kernel.shape[0] % group:
         raise UnknownOperatorError("Conv: the kernel's channels are not those of its input")
-    return _biased(call, windowed.convolve(x, kernel, group, stride, dilation), probes)
+    found = call.value(0).impulses
+    y = None if found is None else windowed.copied(found, x, kernel, group, geometry)
+    if y is None:
+        y = windowed.convolve(x, kernel, group, geometry)
+    return _biased(call, y, probes)
 
 
 def transposed_convolution(call: Call) -> Array:
@@ -144,10 +146,11 @@ def transposed_convolution(call: Call) -> Array:
     rank = kernel.ndim - 2
     if call.get("auto_pad", "NOTSET") != "NOTSET" or "output_shape" in call.attributes:
         raise UnknownOperatorError("ConvTranspose with auto_pad or output_shape")
-    stride, dilation, begin, end = _geometry(call, kernel.shape[2:], x.shape[2:])
+    geometry = _geometry(call, kernel.shape[2:], x.shape[2:])
     more = list(call.get("output_padding", [0] * rank))
-    y = windowed.spread(x, kernel, call.get("group", 1), stride, dilation)
-    y = windowed.pad(y, [-b for b in begin], [m - e for m, e in zip(more, end, strict=True)])
+    y = windowed.spread(x, kernel, call.get("group", 1), geometry)
+    end = [m - e for m, e in zip(more, geometry.end, strict=True)]
+    y = windowed.pad(y, [-b for b in geometry.begin], end)
     return _biased(call, y, probes)
 
 
@@ -155,7 +158,10 @@ def pool(call: Call) -> Array:
     """AveragePool and MaxPool."""
     x, probes = _as_batch(call)
     taps = list(call.attributes["kernel_shape"])
-    stride, dilation, begin, end = _geometry(call, taps, x.shape[2:])
+    geometry = _geometry(call, taps, x.shape[2:])
+    stride, dilation, begin, end = (
+        list(n) for n in (geometry.stride, geometry.dilation, geometry.begin, geometry.end)
+    )
     real_end = list(end)
     if call.get("ceil_mode", 0):
         for axis, (n, k, s, d) in enumerate(zip(x.shape[2:], taps, stride, dilation, strict=True)):
@@ -167,7 +173,7 @@ def pool(call: Call) -> Array:
                 end[axis] += extra
     largest = call.op == "MaxPool"
     padded = windowed.pad(x, begin, end, -math.inf if largest and not call.absolute else 0.0)
-    seen = windowed.windows(padded, taps, stride, dilation)
+    seen = windowed.windows(padded, taps, geometry)
     if largest:
         most: Array = np.max(np.stack(seen), axis=0)
         return most.reshape(probes, -1, *most.shape[1:])
@@ -178,7 +184,7 @@ def pool(call: Call) -> Array:
         counted = windowed.pad(counted, [0] * len(taps), end)
     else:
         counted = windowed.pad(counted, begin, end)
-    number = np.sum(windowed.windows(counted, taps, stride, dilation), axis=0)
+    number = np.sum(windowed.windows(counted, taps, geometry), axis=0)
     y: Array = np.sum(seen, axis=0) / number
     return y.reshape(probes, -1, *y.shape[1:])
 

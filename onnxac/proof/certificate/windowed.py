@@ -7,9 +7,10 @@ of the kernel, and is copied instead of being summed up; nothing else is done fo
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,62 @@ from onnxac.proof.certificate.cut import Array
 _LOOKED_AT = 2**24
 # From so many different positions of impulses on, it is faster to sum up.
 _PLACES = 16
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How windows lie on a map, per spatial axis."""
+
+    stride: Sequence[int]
+    dilation: Sequence[int]
+    begin: Sequence[int]
+    end: Sequence[int]
+
+    def outputs(self, space: Sequence[int], taps: Sequence[int]) -> list[int]:
+        """How many windows there are on a padded map. Raises ValueError where there are none."""
+        size = [
+            (n - d * (k - 1) - 1) // s + 1
+            for n, k, s, d in zip(space, taps, self.stride, self.dilation, strict=True)
+        ]
+        if min(size, default=1) <= 0:
+            raise ValueError("a window is larger than its map")
+        return size
+
+    def reach(self, at: Sequence[int], size: Sequence[int]) -> tuple[Any, ...]:
+        """Which cells of a padded map one tap sees, over all windows, as an index."""
+        cells = [
+            slice(d * k, d * k + s * (n - 1) + 1, s)
+            for k, n, s, d in zip(at, size, self.stride, self.dilation, strict=True)
+        ]
+        return ..., *cells
+
+    def sees(
+        self, place: Sequence[int], tap: Sequence[int], size: Sequence[int]
+    ) -> tuple[int, ...] | None:
+        """The window that sees a place of the map through this tap, if there is one."""
+        found = []
+        for axis, (q, k) in enumerate(zip(place, tap, strict=True)):
+            away = int(q) + self.begin[axis] - self.dilation[axis] * k
+            p, rest = divmod(away, self.stride[axis])
+            if rest or not 0 <= p < size[axis]:
+                return None
+            found.append(p)
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class Impulses:
+    """The values of an array that is zero but for a few places.
+
+    spots        [rank, number of different places]
+    probe, channel, spot, value   of each value that is not zero; `spot` counts in `spots`
+    """
+
+    probe: Array
+    channel: Array
+    spots: Array
+    spot: Array
+    value: Array
 
 
 def pad(x: Array, begin: Sequence[int], end: Sequence[int], value: float = 0.0) -> Array:
@@ -33,102 +90,68 @@ def pad(x: Array, begin: Sequence[int], end: Sequence[int], value: float = 0.0) 
     return np.pad(x, [(0, 0), (0, 0), *widths], constant_values=value)
 
 
-def outputs(size: int, taps: int, stride: int, dilation: int) -> int:
-    """How many windows there are along an axis that is padded already."""
-    return (size - dilation * (taps - 1) - 1) // stride + 1
-
-
-def convolve(
-    x: Array, kernel: Array, group: int, stride: Sequence[int], dilation: Sequence[int]
-) -> Array:
-    """y[m, o, p] = Σ kernel[o, i, k] · x[m, i, stride·p + dilation·k], no padding.
+def convolve(x: Array, kernel: Array, group: int, geometry: Geometry) -> Array:
+    """y[m, o, p] = Σ kernel[o, i, k] · x[m, i, stride·p + dilation·k − begin], x padded by zeros.
 
     x       [M, C, *S]
     kernel  [O, C/group, *K]
     """
+    x = pad(x, geometry.begin, geometry.end)
     taps = kernel.shape[2:]
-    size = [outputs(*n) for n in zip(x.shape[2:], taps, stride, dilation, strict=True)]
-    if min(size, default=1) <= 0:
-        raise ValueError("a window is larger than its map")
-    impulses = _impulses(x, group)
-    if impulses is not None:
-        return _copied(impulses, x.shape[0], kernel, group, (size, stride, dilation))
+    size = geometry.outputs(x.shape[2:], taps)
     m, c = x.shape[0], kernel.shape[1]
-    place = math.prod(size)
-    columns = np.empty((group, m, place, c, math.prod(taps)))
+    cells = x.reshape(m, group, c, *x.shape[2:]).transpose(1, 2, 0, *range(3, x.ndim + 1))
+    columns = np.empty((group, c, math.prod(taps), m * math.prod(size)))
     for k, at in enumerate(np.ndindex(*taps)):
-        cells = x[(slice(None), slice(None), *_reach(at, size, stride, dilation))]
-        columns[..., k] = cells.reshape(m, group, c, place).transpose(1, 0, 3, 2)
-    matrix = kernel.reshape(group, -1, c * math.prod(taps)).transpose(0, 2, 1)
-    y = columns.reshape(group, m * place, -1) @ matrix
-    y = y.reshape(group, m, place, -1).transpose(1, 0, 3, 2)
-    return y.reshape(m, kernel.shape[0], *size)
+        seen = cells[geometry.reach(at, size)]
+        columns[:, :, k] = seen.reshape(group, c, -1)
+    matrix = kernel.reshape(group, -1, c * math.prod(taps))
+    y = matrix @ columns.reshape(group, c * math.prod(taps), -1)
+    y = y.reshape(kernel.shape[0], m, *size)
+    return np.moveaxis(y, 1, 0)
 
 
-def _reach(
-    at: Sequence[int], size: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
-) -> list[slice]:
-    return [
-        slice(d * k, d * k + s * (n - 1) + 1, s)
-        for k, n, s, d in zip(at, size, stride, dilation, strict=True)
-    ]
-
-
-def _impulses(x: Array, group: int) -> tuple[Array, ...] | None:
-    """Where x is not zero, and what it is there, if no group has two channels at one place."""
-    m, c = x.shape[:2]
-    if x.size > _LOOKED_AT or np.count_nonzero(x) > m * group * _PLACES:
+def impulses(x: Array) -> Impulses | None:
+    """Where x is not zero, and what it is there, if that is at few places."""
+    if x.size > _LOOKED_AT or np.count_nonzero(x) > x.shape[0] * x.shape[1]:
         return None
     places = np.nonzero(x)
-    block = places[1] // (c // group)
-    seen = np.ravel_multi_index((places[0], block, *places[2:]), (m, group, *x.shape[2:]))
+    at = np.stack(places[2:]) if places[2:] else np.zeros((0, len(places[0])), int)
+    spots, which = np.unique(at, axis=1, return_inverse=True)
+    if spots.shape[1] > _PLACES:
+        return None
+    return Impulses(places[0], places[1], spots, which.reshape(-1), x[places])
+
+
+def copied(
+    found: Impulses, x: Array, kernel: Array, group: int, geometry: Geometry
+) -> Array | None:
+    """`convolve` of impulses: columns of the kernel, at the places that see them.
+
+    None where two channels of one group are not zero at one place of a probe.
+    """
+    m, height = x.shape[0], kernel.shape[0] // group
+    taps, width = kernel.shape[2:], kernel.shape[1]
+    space = [n + b + e for n, b, e in zip(x.shape[2:], geometry.begin, geometry.end, strict=True)]
+    size = geometry.outputs(space, taps)
+    block, inner = found.channel // width, found.channel % width
+    seen = (found.probe * group + block) * max(found.spots.shape[1], 1) + found.spot
     if len(np.unique(seen)) != len(seen):
         return None
-    if places[2:] and len(np.unique(np.ravel_multi_index(places[2:], x.shape[2:]))) > _PLACES:
-        return None
-    return *places, x[places]
-
-
-def _copied(
-    impulses: tuple[Array, ...],
-    m: int,
-    kernel: Array,
-    group: int,
-    geometry: tuple[Sequence[int], Sequence[int], Sequence[int]],
-) -> Array:
-    """The convolution of impulses: columns of the kernel, at the places that see them."""
-    size, stride, dilation = geometry
-    probe, channel, *at, value = impulses
-    width, height = kernel.shape[1], kernel.shape[0] // group
-    taps = kernel.shape[2:]
     # Columns of one tap lie together.
-    table = np.moveaxis(kernel.reshape(group, height, width, -1), -1, 0).transpose(0, 1, 3, 2)
+    table = kernel.reshape(group, height, width, -1).transpose(3, 0, 2, 1)
     y = np.zeros((*size, m, group, height))
-    places, which = (
-        np.unique(np.stack(at), axis=1, return_inverse=True)
-        if at
-        else (
-            np.zeros((0, 1), int),
-            np.zeros(len(probe), int),
-        )
-    )
-    for index in range(places.shape[1]):
-        own = which.reshape(-1) == index
-        rows, block = probe[own], channel[own] // width
-        inner, factor = channel[own] % width, value[own, None]
+    for spot, place in enumerate(found.spots.T):
+        own = found.spot == spot
+        rows, blocks, factor = found.probe[own], block[own], found.value[own, None]
         for k, tap in enumerate(np.ndindex(*taps)):
-            away = [q - d * t for q, d, t in zip(places[:, index], dilation, tap, strict=True)]
-            if any(a % s for a, s in zip(away, stride, strict=True)):
-                continue
-            p = tuple(int(a // s) for a, s in zip(away, stride, strict=True))
-            if all(0 <= i < n for i, n in zip(p, size, strict=True)):
-                y[p][rows, block] += table[k, block, inner] * factor
+            p = geometry.sees(place, tap, size)
+            if p is not None:
+                y[p][rows, blocks] += table[k, blocks, inner[own]] * factor
     return np.moveaxis(y.reshape(*size, m, group * height), (-2, -1), (0, 1))
 
 
-def spread(
-    x: Array, kernel: Array, group: int, stride: Sequence[int], dilation: Sequence[int]
-) -> Array:
+def spread(x: Array, kernel: Array, group: int, geometry: Geometry) -> Array:
     """ConvTranspose, no padding: y[m, o, stride·q + dilation·k] += kernel[i, o, k] · x[m, i, q].
 
     x       [M, C, *S]
@@ -138,29 +161,22 @@ def spread(
     taps, space = kernel.shape[2:], x.shape[2:]
     size = [
         s * (n - 1) + d * (k - 1) + 1
-        for n, k, s, d in zip(space, taps, stride, dilation, strict=True)
+        for n, k, s, d in zip(space, taps, geometry.stride, geometry.dilation, strict=True)
     ]
     y = np.zeros((m, group, kernel.shape[1], *size))
     flat = x.reshape(m, group, c, -1)
     weights = kernel.reshape(group, c, kernel.shape[1], *taps)
     for at in np.ndindex(*taps):
         part = weights[(slice(None), slice(None), slice(None), *at)].transpose(0, 2, 1) @ flat
-        where = _reach(at, space, stride, dilation)
-        y[(slice(None), slice(None), slice(None), *where)] += part.reshape(
-            m, group, kernel.shape[1], *space
-        )
+        where = geometry.reach(at, space)
+        y[where] += part.reshape(m, group, kernel.shape[1], *space)
     return y.reshape(m, -1, *size)
 
 
-def windows(
-    x: Array, taps: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
-) -> list[Array]:
-    """The cells that each tap of a window sees, one array [M, C, *P] per tap."""
-    size = [outputs(*n) for n in zip(x.shape[2:], taps, stride, dilation, strict=True)]
-    return [
-        x[(slice(None), slice(None), *_reach(at, size, stride, dilation))]
-        for at in itertools.product(*map(range, taps))
-    ]
+def windows(x: Array, taps: Sequence[int], geometry: Geometry) -> list[Array]:
+    """The cells of a padded map that each tap of a window sees, an array [M, C, *P] per tap."""
+    size = geometry.outputs(x.shape[2:], taps)
+    return [x[geometry.reach(at, size)] for at in np.ndindex(*taps)]
 
 
 def automatic(mode: str, size: int, taps: int, stride: int, dilation: int) -> tuple[int, int]:
