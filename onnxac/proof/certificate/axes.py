@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from onnxac.proof.certificate import spans
 from onnxac.proof.certificate.calls import Call
-from onnxac.proof.certificate.spans import Root, Span
+from onnxac.proof.certificate.spans import Reach, Root, Span
 
 Axis = int | Span
 Axes = tuple[Axis, ...]
@@ -26,12 +26,14 @@ def length(axis: Axis) -> int:
 class Scope:
     """What is found out while axes are followed.
 
-    exact  whether the sizes are the model's own, so that nothing need hold at others
-    mixed  roots that turned out not to be free
+    exact     whether the sizes are the model's own, so that nothing need hold at others
+    mixed     roots that turned out not to be free
+    averaged  roots whose positions all count the same, as their sum or mean is taken
     """
 
     exact: bool
     mixed: set[Root] = field(default_factory=set)
+    averaged: set[Root] = field(default_factory=set)
 
     def mix(self, axis: Axis) -> int:
         """The length of an axis that is not free any more."""
@@ -39,6 +41,14 @@ class Scope:
             self.mixed |= axis.roots
             return axis.length
         return axis
+
+    def average(self, axis: Axis) -> None:
+        """Take the sum or mean along an axis: its positions stay alike, if they were."""
+        plain = isinstance(axis, Span) and set(axis.reach.values()) == {Reach()}
+        if plain and isinstance(axis, Span) and not axis.left + axis.right:
+            self.averaged |= axis.roots
+        else:
+            self.mix(axis)
 
     def joined(self, axes: Sequence[Axis]) -> Axis:
         """Axes that meet in one position, by the rule of broadcasting."""

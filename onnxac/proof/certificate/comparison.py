@@ -155,21 +155,32 @@ class Comparison:
         for source, shape in trial.items():
             blocks = self._blocks(source, sizes)
             places = [np.asarray(p) for p, _ in self._places(source, shape, sizes, everywhere)]
-            width = shape[1] // blocks if blocks > 1 else 0
-            if width:
-                places[1] = np.arange(width)
+            if blocks > 1:
+                places[1] = np.arange(shape[1] // blocks)
             grid = np.stack([g.reshape(-1) for g in np.meshgrid(*places, indexing="ij")], axis=1)
-            outputs = max(self._count(trial, sizes, everywhere=everywhere) // max(len(grid), 1), 1)
-            step = max(_PIECE // max(outputs, math.prod(shape)), 1)
-            for start in range(0, len(grid), step):
-                part = grid[start : start + step]
-                feeds = self._zeros(trial, len(part))
+            probes, grid = self._packed(source, grid, sizes, everywhere)
+            width = max(self._count(trial, sizes, everywhere=everywhere) // max(len(grid), 1), 1)
+            step = max(_PIECE // max(width, math.prod(shape)), 1)
+            for start in range(0, int(probes.max(initial=-1)) + 1, step):
+                own = (probes >= start) & (probes < start + step)
+                number = min(step, int(probes.max()) + 1 - start)
+                feeds = self._zeros(trial, number)
                 for block in range(blocks):
-                    at = part.copy()
-                    if width:
-                        at[:, 1] += block * width
-                    feeds[source][(np.arange(len(part)), *at.T)] = 1.0
+                    at = grid[own]
+                    at[:, 1] += block * (shape[1] // blocks) if blocks > 1 else 0
+                    feeds[source][(probes[own] - start, *at.T)] = 1.0
                 self._compare_impulses(feeds)
+
+    def _packed(
+        self, source: str, grid: Array, sizes: Sizes, everywhere: bool
+    ) -> tuple[Array, Array]:
+        """For each impulse its probe and its place: on a large map, many share one probe."""
+        number = np.arange(len(grid))
+        if everywhere or self.bent:
+            return number, grid
+        moves = [sizes.apart.get((source, i), (0,)) for i in range(grid.shape[1])]
+        offsets = np.stack([m.reshape(-1) for m in np.meshgrid(*moves, indexing="ij")], axis=1)
+        return number // len(offsets), grid + offsets[number % len(offsets)]
 
     def _compare_impulses(self, feeds: Feeds) -> None:
         if not self.bent:

@@ -78,7 +78,7 @@ def _normalized(t: Scope, call: Call, own: Sequence[Axes], *_: Any) -> list[Axes
 
 def _global(t: Scope, call: Call, own: Sequence[Axes], *_: Any) -> list[Axes]:
     for axis in own[0][2:]:
-        t.mix(axis)
+        t.average(axis)
     return [(*own[0][:2], *(1 for _ in own[0][2:]))]
 
 
@@ -133,7 +133,7 @@ def _reduced(t: Scope, call: Call, own: Sequence[Axes], *_: Any) -> list[Axes]:
         if i not in where:
             kept.append(axis)
             continue
-        t.mix(axis)
+        t.average(axis)
         if call.get("keepdims", 1):
             kept.append(1)
     return [tuple(kept)]

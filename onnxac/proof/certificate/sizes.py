@@ -38,6 +38,7 @@ class Sizes:
     exact   whether the maps tried are those of the model itself, and no others
     trials  shapes of the sources to be tried
     spots   positions along each free axis whose effect is seen whole, at the first trial
+    apart   other places for the same run of positions, so far away that no output sees both
     """
 
     free: dict[Root, int]
@@ -46,6 +47,7 @@ class Sizes:
     exact: bool = False
     trials: list[dict[str, tuple[int, ...]]] = field(default_factory=list)
     spots: dict[Root, tuple[int, ...]] = field(default_factory=dict)
+    apart: dict[Root, tuple[int, ...]] = field(default_factory=dict)
     axes: tuple[dict[str, Axes], dict[str, Axes]] = field(default_factory=lambda: ({}, {}))
 
 
@@ -57,6 +59,7 @@ class Survey:
     ) -> None:
         self._cut, self._shapes, self._sides = cut, shapes, sides
         self._whole: dict[Root, int] = {}
+        self._averaged: set[Root] = set()
         self._axes: tuple[dict[str, Axes], dict[str, Axes]] = ({}, {})
 
     def sizes(self) -> Sizes:
@@ -132,6 +135,7 @@ class Survey:
             exact=True,
             trials=[self._shapes_at(sizes)],
             spots={r: _spots(r, n, units[r], seen) for r, n in sizes.items()},
+            apart={r: _apart(r, n, units[r], seen) for r, n in sizes.items()},
             axes=self._axes,
         )
 
@@ -183,7 +187,9 @@ class Survey:
                 worst = max(short, key=lambda s: s.left + s.right - s.length)
                 self._grow(sizes, worst.roots, worst.left + worst.right + 1 - worst.length)
                 continue
-            hidden = {r for r, n in sizes.items() if not _spots(r, n, _unit(r, seen), seen)}
+            # Along a single position, a sum can't be told from a mean.
+            hidden = {r for r in self._averaged if sizes.get(r, 2) < 2}
+            hidden |= {r for r, n in sizes.items() if not _spots(r, n, _unit(r, seen), seen)}
             if hidden:
                 self._grow(sizes, frozenset(hidden), 1)
                 continue
@@ -219,6 +225,7 @@ class Survey:
             for tracer in tracers:
                 found.append(tracer.run(sources))
         finally:
+            self._averaged = scope.averaged
             for root in scope.mixed - set(self._whole):
                 self._whole[root] = self._needed(root)
         self._axes = found[0], found[1]
@@ -274,3 +281,16 @@ def _spots(root: Root, size: int, unit: int, seen: Sequence[Span]) -> tuple[int,
         if all(first + k in good for k in range(unit)):
             return tuple(range(first, first + unit))
     return ()
+
+
+def _apart(root: Root, size: int, unit: int, seen: Sequence[Span]) -> tuple[int, ...]:
+    """How far a run of positions may be moved along an axis, to meet no output of the others."""
+    own = [s for s in seen if root in s.reach]
+    reach = [s.reach[root] for s in own]
+    wide = max((-(-(r.high - r.low + r.den) // r.num) for r in reach), default=1)
+    step = -(-(wide + unit) // unit) * unit
+    first = _spots(root, size, unit, seen)
+    if not first:
+        return (0,)
+    moves = range(0, size - first[-1], step)
+    return tuple(m for m in moves if all(s.sees(root, q + m) for s in own for q in first))
