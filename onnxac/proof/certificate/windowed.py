@@ -101,6 +101,12 @@ def convolve(x: Array, kernel: Array, group: int, geometry: Geometry) -> Array:
     size = geometry.outputs(x.shape[2:], taps)
     m, c = x.shape[0], kernel.shape[1]
     cells = x.reshape(m, group, c, *x.shape[2:]).transpose(1, 2, 0, *range(3, x.ndim + 1))
+    if c == 1 and kernel.shape[0] == group:
+        sums = np.zeros((group, m, *size))
+        for at in np.ndindex(*taps):
+            weight = kernel[(slice(None), 0, *at)].reshape(-1, *(1,) * (sums.ndim - 1))
+            sums += weight * cells[geometry.reach(at, size)][:, 0]
+        return np.moveaxis(sums, 1, 0)
     columns = np.empty((group, c, math.prod(taps), m * math.prod(size)))
     for k, at in enumerate(np.ndindex(*taps)):
         seen = cells[geometry.reach(at, size)]
