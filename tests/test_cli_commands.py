@@ -201,6 +201,7 @@ def test_help_has_an_example_of_each_task() -> None:
         ("optimize", "optimize"),
         ("see", "diff"),
         ("verify", "verify"),
+        ("certify", "certify"),
         ("measure", "bench"),
         ("gate", "check"),
         ("explain", "explain"),

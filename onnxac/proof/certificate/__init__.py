@@ -39,10 +39,10 @@ from onnx import ModelProto
 
 from onnxac.proof.certificate.calls import UnknownOperatorError
 from onnxac.proof.certificate.comparison import Comparison
-from onnxac.proof.certificate.cut import Graph, cut_out, graphs
+from onnxac.proof.certificate.cut import Graph, cut_out, graphs, related
 from onnxac.proof.certificate.rounding import AIM
 from onnxac.proof.certificate.shapes import Shapes
-from onnxac.report import OPEN, Certificate, Fusion
+from onnxac.report import FAILS, OPEN, Certificate, Fusion
 
 __all__ = ["AIM", "certify"]
 
@@ -68,13 +68,22 @@ def certify(
 
 
 def _certificate(before: Graph, after: Graph, fusion: Fusion, shapes: Shapes) -> Certificate:
-    cut = cut_out(before, after, [n.name for n in fusion.added])
-    if isinstance(cut, str):
-        return _open(cut)
-    try:
-        return Comparison(cut, shapes, after).certificate()
-    except UnknownOperatorError as error:
-        return _open(str(error))
+    opened: frozenset[str] = frozenset()
+    failed: Certificate | None = None
+    while True:
+        cut = cut_out(before, after, [n.name for n in fusion.added], opened)
+        if isinstance(cut, str):
+            return failed or _open(cut)
+        try:
+            made = Comparison(cut, shapes, after).certificate()
+        except UnknownOperatorError as error:
+            # What makes one source of another is not affine: no change can have built on that.
+            return failed or _open(str(error))
+        # Sources are fed independently. If one is made of another, that asks for too much.
+        bound = related(before, cut.sources) if made.verdict == FAILS else None
+        if bound is None:
+            return made
+        opened, failed = opened | {bound}, made
 
 
 def _open(reason: str) -> Certificate:

@@ -29,11 +29,13 @@ class Scope:
     exact     whether the sizes are the model's own, so that nothing need hold at others
     mixed     roots that turned out not to be free
     averaged  roots whose positions all count the same, as their sum or mean is taken
+    single    roots that have one position, as they are squeezed away
     """
 
     exact: bool
     mixed: set[Root] = field(default_factory=set)
     averaged: set[Root] = field(default_factory=set)
+    single: set[Root] = field(default_factory=set)
 
     def mix(self, axis: Axis) -> int:
         """The length of an axis that is not free any more."""

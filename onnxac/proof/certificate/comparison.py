@@ -111,12 +111,15 @@ class Comparison:
         number = 1 if once >= 0.5 else math.ceil(math.log(AIM) / math.log(once))
         number = min(max(number, 2), _MOST_PROBES)
         rng = np.random.default_rng()
-        feeds = {
-            s: rng.integers(-RANGE, RANGE + 1, (number, *shape)).astype(np.float64)
-            for s, shape in trial.items()
-        }
-        # What they are for zeros was compared before, wherever that is no part of a bend.
-        self._compare(feeds, shift=self.bent)
+        step = max(_PIECE // max(math.prod(s) for s in trial.values()), 1)
+        for start in range(0, number, step):
+            own = min(step, number - start)
+            feeds = {
+                s: rng.integers(-RANGE, RANGE + 1, (own, *shape)).astype(np.float64)
+                for s, shape in trial.items()
+            }
+            # What they are for zeros was compared before, wherever that is no part of a bend.
+            self._compare(feeds, shift=self.bent)
         return min(1.0, once) ** number
 
     def _count(

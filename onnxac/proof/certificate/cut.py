@@ -126,8 +126,13 @@ def graphs(before: ModelProto, after: ModelProto, folders: tuple[str, str]) -> t
     return first, second
 
 
-def cut_out(before: Graph, after: Graph, added: Iterable[str]) -> Cut | str:
-    """What the nodes `added` to the graph after replace, or why there is no telling."""
+def cut_out(
+    before: Graph, after: Graph, added: Iterable[str], opened: frozenset[str] = frozenset()
+) -> Cut | str:
+    """What the nodes `added` to the graph after replace, or why there is no telling.
+
+    opened  tensors that are to be no sources: what they are computed from belongs to the cut
+    """
     wanted = set(added)
     nodes = after.proto.node
     own = {i for i, n in enumerate(nodes) if (n.name or next(iter(n.output), "")) in wanted}
@@ -148,11 +153,15 @@ def cut_out(before: Graph, after: Graph, added: Iterable[str]) -> Cut | str:
         own |= further
     read = {name for i in own for name in nodes[i].input if name}
     sources = {n for n in read if n not in set(made) and not after.is_constant(n)}
-    return between(before, after, targets, sources)
+    return between(before, after, targets, sources, opened)
 
 
 def between(
-    before: Graph, after: Graph, targets: Sequence[str], sources: Iterable[str]
+    before: Graph,
+    after: Graph,
+    targets: Sequence[str],
+    sources: Iterable[str],
+    opened: frozenset[str] = frozenset(),
 ) -> Cut | str:
     """Both ways from common tensors to the targets, beginning with `sources` as a guess.
 
@@ -163,7 +172,7 @@ def between(
     if missing:
         return f"tensor {missing[0]!r} is not in the original"
     stops = set(sources)
-    sides: tuple[tuple[Graph, set[str]], ...] = (before, set()), (after, set())
+    sides: tuple[tuple[Graph, set[str]], ...] = (before, set(opened)), (after, set(opened))
     while True:
         first, second = (_leaves(g, targets, stops - walked) for g, walked in sides)
         apart = first ^ second
@@ -187,6 +196,22 @@ def between(
         before=_part(before, targets, first),
         after=_part(after, targets, first),
     )
+
+
+def related(graph: Graph, sources: Sequence[str], most: int = 16) -> str | None:
+    """A source that is computed from another one by a few nodes, so that both can't be free."""
+    for source in sorted(sources, key=lambda n: graph.makers.get(n, -1), reverse=True):
+        waiting, steps = [source], 0
+        while waiting and steps < most:
+            made = graph.makers.get(waiting.pop())
+            if made is None:
+                continue
+            steps += 1
+            names = operands(graph.proto.node[made])
+            if set(names) & set(sources):
+                return source
+            waiting += names
+    return None
 
 
 def _leaves(graph: Graph, targets: Sequence[str], stops: set[str]) -> set[str]:

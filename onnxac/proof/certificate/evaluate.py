@@ -91,6 +91,13 @@ class Evaluator:
                     known[output] = Value(array, False)
         return known[name]
 
+    def constant_shapes(self) -> Iterable[tuple[int, ...]]:
+        """The shapes of the constants that nodes with a source read."""
+        for index in self._live:
+            for name in operands(self.part.nodes[index]):
+                if name and self.is_constant(name):
+                    yield self.constant(name).array.shape
+
     @property
     def arithmetic(self) -> Iterable[tuple[NodeProto, dict[str, Any]]]:
         """Nodes that compute constants of floating type by more than moving them."""

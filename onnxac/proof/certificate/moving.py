@@ -26,7 +26,7 @@ def reshape(call: Call) -> Array:
     own = x.array.shape[x.live :]
     if not call.get("allowzero", 0):
         shape = [own[i] if n == 0 else n for i, n in enumerate(shape)]
-    return x.array.reshape(*x.array.shape[: x.live], *shape)
+    return x.array.reshape((*x.array.shape[: x.live], *shape))
 
 
 def flatten(call: Call) -> Array:

@@ -95,6 +95,8 @@ def _squeezed(t: Scope, call: Call, own: Sequence[Axes], *_: Any) -> list[Axes]:
     kept: list[Axis] = []
     for i, axis in enumerate(own[0]):
         if i in where if where is not None else axis == 1:
+            if isinstance(axis, Span):
+                t.single |= axis.roots
             t.mix(axis)
         else:
             kept.append(axis)

@@ -26,6 +26,8 @@ Shape = Sequence[int | None]
 _TRIES, _LARGEST, _MOST = 600, 4096, 9
 # For an axis that nothing is known of, and that is not free.
 _ANY = 3
+# Of the sizes that are written down, so many are tried.
+_CANDIDATES = 16
 
 
 @dataclass
@@ -60,6 +62,7 @@ class Survey:
         self._cut, self._shapes, self._sides = cut, shapes, sides
         self._whole: dict[Root, int] = {}
         self._averaged: set[Root] = set()
+        self._tried: Mapping[Root, int] = {}
         self._axes: tuple[dict[str, Axes], dict[str, Axes]] = ({}, {})
 
     def sizes(self) -> Sizes:
@@ -75,9 +78,11 @@ class Survey:
                     raise
                 self._whole.clear()
         whole = dict(self._whole)
+        self._tried = {}
         try:
             seen, least = self._settle({r: 1 for r in roots if r not in whole})
         except UnknownOperatorError:
+            exact = exact or self._as_written(roots)
             if exact is None:
                 raise
             return exact
@@ -97,26 +102,49 @@ class Survey:
             shapes = self._shapes_at(found)
             if shapes not in result.trials:
                 result.trials.append(shapes)
-        self._check_units(starts[0], units)
+        if not self._repeats(starts[0], units):
+            if exact is not None:
+                return exact
+            raise UnknownOperatorError("a border moves with the size of the map")
         seen, found = starts[0]
         result.spots = {r: _spots(r, n, units[r], seen) for r, n in found.items()}
         result.axes = self._axes
         return result
 
-    def _check_units(
+    def _as_written(self, roots: Sequence[Root]) -> Sizes | None:
+        """The one size that a model passes whose axes are named, but whose constants have sizes."""
+        written = {
+            int(n) - less
+            for side in self._sides
+            for shape in side.constant_shapes()
+            for n in shape[2:]
+            for less in range(5)
+            if n - less > 1
+        }
+        for size in sorted(written, reverse=True)[:_CANDIDATES]:
+            self._whole.clear()
+            try:
+                return self._as_is({r: self._actual(r) or (size if r[1] > 1 else 1) for r in roots})
+            except UnknownOperatorError:
+                continue
+        return None
+
+    def _repeats(
         self, start: tuple[list[Span], dict[Root, int]], units: Mapping[Root, int]
-    ) -> None:
-        """Bounds that are computed from sizes have to keep to the ends, one unit further on."""
+    ) -> bool:
+        """Whether bounds that are computed from sizes keep to the ends, one unit further on."""
         seen, found = start
         axes = self._axes
         more = self._trace({r: n + units[r] for r, n in found.items()})
         self._axes = axes
-        if [(s.left, s.right, s.reach) for s in seen] != [(s.left, s.right, s.reach) for s in more]:
-            raise UnknownOperatorError("a border moves with the size of the map")
+        return [(s.left, s.right, s.reach) for s in seen] == [
+            (s.left, s.right, s.reach) for s in more
+        ]
 
     def _as_is(self, sizes: Mapping[Root, int]) -> Sizes:
         """The model's own sizes, to be tried themselves."""
         seen: list[Span] = []
+        self._tried = dict(sizes)
         for _ in range(_TRIES):
             sizes = {r: n for r, n in sizes.items() if r not in self._whole}
             try:
@@ -227,7 +255,7 @@ class Survey:
         finally:
             self._averaged = scope.averaged
             for root in scope.mixed - set(self._whole):
-                self._whole[root] = self._needed(root)
+                self._whole[root] = 1 if root in scope.single else self._needed(root)
         self._axes = found[0], found[1]
         return [a for a in itertools.chain(*sources.values()) if isinstance(a, Span)] + [
             s for t in tracers for s in t.seen
@@ -254,7 +282,7 @@ class Survey:
                     if node.op_type == "MatMul" and axis == len(self._shapes[name]) - 1:
                         return int(shape[-2])
         # Nothing says which: one is as good as another, and the certificate names it.
-        return _ANY
+        return self._tried.get(root, _ANY)
 
 
 def _wanted(error: TooShortError | ApartError) -> tuple[frozenset[Root], int]:
