@@ -19,7 +19,7 @@ from onnxac.report import FAILS, HOLDS, OPEN, Certificate, CertifiedSource
 # Probes are integers of this size; float64 holds their sums with bits to spare.
 RANGE = 2**20
 # Up to this many entries, all of them are read; and in pieces of this many values.
-_ALL, _PIECE = 2**16, 2**22
+_ALL, _PIECE = 2**16, 2**20
 _MOST_PROBES = 64
 Feeds = dict[str, Array]
 
@@ -161,6 +161,9 @@ class Comparison:
             if blocks > 1:
                 places[1] = np.arange(shape[1] // blocks)
             grid = np.stack([g.reshape(-1) for g in np.meshgrid(*places, indexing="ij")], axis=1)
+            if grid.shape[1] > 1:
+                # Channels one after the other at one place: probes that look alike go together.
+                grid = grid[np.lexsort((grid[:, 1], *grid[:, 2:].T, grid[:, 0]))]
             probes, grid = self._packed(source, grid, sizes, everywhere)
             width = max(self._count(trial, sizes, everywhere=everywhere) // max(len(grid), 1), 1)
             step = max(_PIECE // max(width, math.prod(shape)), 1)

@@ -18,8 +18,8 @@ from onnxac.proof.certificate.cut import Array
 
 # Above this many values in an array, it is not worth looking whether they are mostly zeros.
 _LOOKED_AT = 2**24
-# From so many different positions of impulses on, it is faster to sum up.
-_PLACES = 16
+# From so many different positions of impulses on, it is faster to sum up; less on small arrays.
+_PLACES, _PLACES_SMALL, _SMALL = 64, 16, 2**18
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def impulses(x: Array) -> Impulses | None:
     places = np.nonzero(x)
     at = np.stack(places[2:]) if places[2:] else np.zeros((0, len(places[0])), int)
     spots, which = np.unique(at, axis=1, return_inverse=True)
-    if spots.shape[1] > _PLACES:
+    if spots.shape[1] > (_PLACES if x.size > _SMALL else _PLACES_SMALL):
         return None
     return Impulses(places[0], places[1], spots, which.reshape(-1), x[places])
 
