@@ -251,6 +251,30 @@ def test_sources_that_are_made_of_one_another_are_not_fed_apart() -> None:
     assert found.holds, found.reason
 
 
+def test_a_bound_that_is_written_down_holds_for_its_own_size_only() -> None:
+    """A Slice to 7 of 8 cuts one off; on a map of 4 it would cut off nothing."""
+    ends = [("begin", [0]), ("end", [7]), ("axis", [3])]
+    cut = helper.make_node("Slice", ["a", *(n for n, _ in ends)], ["y"], "cut")
+    before = _model([_conv("x", "a", 3, 1), cut], (1, 2, 8, 8))
+    after = _model([_conv("x", "y", 3, 1)], (1, 2, 8, 8))
+    before.graph.initializer.extend(numpy_helper.from_array(np.array(v), n) for n, v in ends)
+    after.graph.node[0].attribute[0].ints[:] = [1, 1, 1, 0]
+    after.graph.initializer[0].CopyFrom(
+        numpy_helper.from_array(numpy_helper.to_array(before.graph.initializer[0]), "y.weight")
+    )
+    (found,) = certify(before, after, [_fusion("y", "y.conv")])
+    assert found.holds, found.reason
+    assert found.sources[0].shapes == ((1, 2, 8, 8),)
+    assert found.sources[0].least == (None,) * 4
+
+
+def test_axes_of_one_length_are_not_taken_for_one_another() -> None:
+    node = helper.make_node("Transpose", ["x"], ["y"], "turn", perm=[1, 0])
+    same = helper.make_node("Identity", ["x"], ["y"], "same")
+    (found,) = certify(_model([node], (2, 5)), _model([same], (2, 5)), [_fusion("y", "same")])
+    assert found.verdict == FAILS
+
+
 OPERATORS: dict[str, tuple[tuple[int, ...], list[Any], dict[str, Any]]] = {
     "Conv-group": ((1, 4, 7, 6), [(6, 2, 3, 2), (6,)], {"group": 2, "pads": [1, 0, 2, 1]}),
     "Conv-stride": ((2, 3, 9, 8), [(4, 3, 3, 3)], {"strides": [2, 3], "dilations": [2, 1]}),

@@ -58,7 +58,7 @@ def certify(
     folders  where external data of each lies
     """
     first, second = graphs(before, after, folders)
-    shapes = Shapes(before)
+    shapes = Shapes(before, after)
     found = []
     for fusion in fusions:
         began = time.perf_counter()

@@ -29,20 +29,24 @@ class Scope:
     exact     whether the sizes are the model's own, so that nothing need hold at others
     mixed     roots that turned out not to be free
     averaged  roots whose positions all count the same, as their sum or mean is taken
-    single    roots that have one position, as they are squeezed away
+    needed    the size that a root has to have, where weights say so
     """
 
     exact: bool
     mixed: set[Root] = field(default_factory=set)
     averaged: set[Root] = field(default_factory=set)
-    single: set[Root] = field(default_factory=set)
+    needed: dict[Root, int] = field(default_factory=dict)
 
-    def mix(self, axis: Axis) -> int:
-        """The length of an axis that is not free any more."""
-        if isinstance(axis, Span):
-            self.mixed |= axis.roots
-            return axis.length
-        return axis
+    def mix(self, axis: Axis, need: int | None = None) -> int:
+        """The length of an axis that is not free any more, and that has to have `need`."""
+        if not isinstance(axis, Span):
+            return axis
+        self.mixed |= axis.roots
+        if need is not None:
+            for root, reach in axis.reach.items():
+                if reach == Reach():
+                    self.needed.setdefault(root, need)
+        return axis.length
 
     def average(self, axis: Axis) -> None:
         """Take the sum or mean along an axis: its positions stay alike, if they were."""
@@ -59,7 +63,7 @@ class Scope:
         if whole:
             # Constants along it tell its positions apart.
             for span in free:
-                self.mix(span)
+                self.mix(span, max(whole))
             return max(whole | {s.length for s in free})
         if not free:
             return 1

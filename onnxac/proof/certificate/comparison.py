@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxac.proof.certificate.cut import Array, Cut, Graph
 from onnxac.proof.certificate.evaluate import Evaluator
-from onnxac.proof.certificate.operators import BENT
+from onnxac.proof.certificate.operators import bends
 from onnxac.proof.certificate.rounding import AIM, DOUBLE, gamma, longest_sum, ratio, rounding
 from onnxac.proof.certificate.shapes import Shapes
 from onnxac.proof.certificate.sizes import Sizes, Survey
@@ -28,6 +28,13 @@ class _ShapeError(Exception):
     """A target has another shape than it had."""
 
 
+def _grid(choices: Sequence[Sequence[int] | Array]) -> Array:
+    """Every choice of one number per axis, [number, axes]; a scalar has one, of no numbers."""
+    if not choices:
+        return np.zeros((1, 0), int)
+    return np.stack([g.reshape(-1) for g in np.meshgrid(*choices, indexing="ij")], axis=1)
+
+
 def _own(array: Array) -> list[int]:
     return list(array.shape[1:])
 
@@ -40,7 +47,7 @@ class Comparison:
         self.before = Evaluator(cut.before, cut.sources)
         self.after = Evaluator(cut.after, cut.sources)
         self.shapes = {s: shapes.of(s) for s in cut.sources}
-        self.bent = any(n.op_type in BENT for e in (self.before, self.after) for n, _ in e.live)
+        self.bent = any(bends(n.op_type, a) for e in (self.before, self.after) for n, a in e.live)
         self.terms = longest_sum(self.after.live, self.after)
         self.layers, self.unit, self.after.least = rounding(self.after, after)
         self.sums = longest_sum(self.before.live, self.before) + self.terms
@@ -160,7 +167,7 @@ class Comparison:
             places = [np.asarray(p) for p, _ in self._places(source, shape, sizes, everywhere)]
             if blocks > 1:
                 places[1] = np.arange(shape[1] // blocks)
-            grid = np.stack([g.reshape(-1) for g in np.meshgrid(*places, indexing="ij")], axis=1)
+            grid = _grid(places)
             if grid.shape[1] > 1:
                 # Channels one after the other at one place: probes that look alike go together.
                 grid = grid[np.lexsort((grid[:, 1], *grid[:, 2:].T, grid[:, 0]))]
@@ -185,7 +192,7 @@ class Comparison:
         if everywhere or self.bent:
             return number, grid
         moves = [sizes.apart.get((source, i), (0,)) for i in range(grid.shape[1])]
-        offsets = np.stack([m.reshape(-1) for m in np.meshgrid(*moves, indexing="ij")], axis=1)
+        offsets = _grid(moves)
         return number // len(offsets), grid + offsets[number % len(offsets)]
 
     def _compare_impulses(self, feeds: Feeds) -> None:
@@ -233,7 +240,7 @@ class Comparison:
 # Where these are all that there is, channels meet within the groups of convolutions only.
 _ALONG = frozenset(
     """Conv ConvTranspose BatchNormalization AveragePool MaxPool GlobalAveragePool Add Sub Sum Mul
-    Div Neg Identity Dropout Cast CastLike LeakyRelu Relu Pad Slice""".split()  # noqa: SIM905
+    Div Neg Identity Dropout Cast CastLike LeakyRelu PRelu Relu Pad Slice""".split()  # noqa: SIM905
 )
 
 

@@ -11,7 +11,8 @@ every sum is taken by its magnitudes: the result is Σ|w||x|, what rounding is m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from onnx import helper
@@ -285,10 +286,14 @@ def cast(call: Call) -> Array:
 
 
 def leaky(call: Call) -> Array:
-    """LeakyRelu of slope 1, which is the identity."""
-    if call.get("alpha", 0.01) != 1.0:
-        raise UnknownOperatorError("LeakyRelu")
-    return call.live(0)
+    """LeakyRelu and PRelu. What they are given may come out further apart by their slope."""
+    if call.op == "PRelu":
+        x, slope = _unbroadcast(call)
+    else:
+        x, slope = call.live(0), np.asarray(call.get("alpha", 0.01))
+    if call.absolute:
+        return np.asarray(x * np.maximum(np.abs(slope), 1.0))
+    return np.where(x > 0, x, slope * x)
 
 
 def rectify(call: Call) -> Array:
@@ -319,7 +324,13 @@ TABLE: dict[str, Callable[[Call], Array | list[Array]]] = {
     "Cast": cast,
     "CastLike": cast,
     "LeakyRelu": leaky,
+    "PRelu": leaky,
     "Relu": rectify,
 }
-# Not affine: the linear part of what they are in can't be told from the rest.
-BENT = frozenset({"Relu", "MaxPool"})
+
+
+def bends(op: str, attributes: Mapping[str, Any]) -> bool:
+    """Whether an operator is not affine: then the linear part can't be told from the rest."""
+    if op == "LeakyRelu":
+        return bool(attributes.get("alpha", 0.01) != 1.0)
+    return op in ("Relu", "PRelu", "MaxPool")

@@ -45,10 +45,11 @@ def _space(call: Call, axes: Axes, taps: Sequence[int], step: Callable[..., Span
 
 def _conv(t: Scope, call: Call, own: Sequence[Axes], *_: Any) -> list[Axes]:
     kernel = call.constant(1).shape
-    t.mix(own[0][1])
     if call.op == "Conv":
+        t.mix(own[0][1], kernel[1] * call.get("group", 1))
         channels, step = kernel[0], spans.windowed
     else:
+        t.mix(own[0][1], kernel[0])
         channels, step = kernel[1] * call.get("group", 1), spans.spread
     return [(own[0][0], channels, *_space(call, own[0][2:], kernel[2:], step))]
 
@@ -73,7 +74,7 @@ def _ceiled(call: Call, space: Sequence[int]) -> list[int]:
 
 def _normalized(t: Scope, call: Call, own: Sequence[Axes], *_: Any) -> list[Axes]:
     axes = own[0]
-    return [(axes[0], t.mix(axes[1]), *axes[2:])]
+    return [(axes[0], t.mix(axes[1], call.constant(1).size), *axes[2:])]
 
 
 def _global(t: Scope, call: Call, own: Sequence[Axes], *_: Any) -> list[Axes]:
@@ -85,8 +86,8 @@ def _global(t: Scope, call: Call, own: Sequence[Axes], *_: Any) -> list[Axes]:
 def _matmul(t: Scope, call: Call, own: Sequence[Axes], *_: Any) -> list[Axes]:
     first = own[0] or tuple(call.value(0).array.shape)
     second = own[1] or tuple(call.value(1).array.shape)
-    t.mix(first[-1])
-    t.mix(second[-2])
+    t.mix(first[-1], length(second[-2]))
+    t.mix(second[-2], length(first[-1]))
     rank = max(len(first), len(second))
     lead = [t.joined([s[at] for s in (first, second) if len(s) >= -at]) for at in range(-rank, -2)]
     return [(*lead, first[-2], second[-1])]
@@ -97,8 +98,8 @@ def _gemm(t: Scope, call: Call, own: Sequence[Axes], *_: Any) -> list[Axes]:
     second = own[1] or tuple(call.value(1).array.shape)
     rows, inner = first[::-1] if call.get("transA", 0) else first
     other, columns = second[::-1] if call.get("transB", 0) else second
-    t.mix(inner)
-    t.mix(other)
+    t.mix(inner, length(other))
+    t.mix(other, length(inner))
     result: list[Axis] = [rows, columns]
     if call.has(2):
         third = own[2] or tuple(call.value(2).array.shape)
@@ -142,7 +143,9 @@ def _reduced(t: Scope, call: Call, own: Sequence[Axes], *_: Any) -> list[Axes]:
 RULES: dict[str, Rule] = {
     **SHIFTS,
     **dict.fromkeys(("Add", "Sub", "Sum", "Mul", "Div", "Neg", "Where"), _pointwise),
-    **dict.fromkeys(("Identity", "Dropout", "Cast", "CastLike", "LeakyRelu", "Relu"), _pointwise),
+    **dict.fromkeys(
+        ("Identity", "Dropout", "Cast", "CastLike", "LeakyRelu", "PRelu", "Relu"), _pointwise
+    ),
     "Conv": _conv,
     "ConvTranspose": _conv,
     "AveragePool": _pool,

@@ -12,19 +12,33 @@ from onnxac.proof.certificate.calls import UnknownOperatorError
 
 
 class Shapes:
-    """Shapes of tensors, as far as onnx infers them; asked for only where a change begins."""
+    """Shapes of tensors, as far as onnx infers them; asked for only where a change begins.
 
-    def __init__(self, model: ModelProto) -> None:
-        self._model = model
-        self._known: dict[str, list[int | None]] | None = None
+    after  may tell what `before` does not, where it has constants in place of computations
+    """
+
+    def __init__(self, before: ModelProto, after: ModelProto) -> None:
+        self._models = before, after
+        self._known: list[dict[str, list[int | None]]] = []
 
     def of(self, name: str) -> list[int | None]:
         """One size per axis, None where it is not known. Raises where the rank is not."""
-        if self._known is None:
-            self._known = _inferred(self._model)
-        if name not in self._known:
+        self._infer(0)
+        found = self._known[0].get(name)
+        if found is None or None in found:
+            self._infer(1)
+            other = self._known[1].get(name)
+            if found is None:
+                found = other
+            elif other is not None and len(other) == len(found):
+                found = [n if n is not None else m for n, m in zip(found, other, strict=True)]
+        if found is None:
             raise UnknownOperatorError(f"the number of axes of {name!r} is not known")
-        return self._known[name]
+        return found
+
+    def _infer(self, index: int) -> None:
+        while len(self._known) <= index:
+            self._known.append(_inferred(self._models[len(self._known)]))
 
 
 def _inferred(model: ModelProto) -> dict[str, list[int | None]]:

@@ -95,9 +95,7 @@ def _squeezed(t: Scope, call: Call, own: Sequence[Axes], *_: Any) -> list[Axes]:
     kept: list[Axis] = []
     for i, axis in enumerate(own[0]):
         if i in where if where is not None else axis == 1:
-            if isinstance(axis, Span):
-                t.single |= axis.roots
-            t.mix(axis)
+            t.mix(axis, 1)
         else:
             kept.append(axis)
     return [tuple(kept)]
@@ -135,6 +133,10 @@ def _split(t: Scope, call: Call, own: Sequence[Axes], *_: Any) -> list[Axes]:
     return [(*own[0][:at], n, *own[0][at + 1 :]) for n in sizes]
 
 
+# Ends from here on mean the end, whatever the size.
+_TO_THE_END = 2**30
+
+
 def _sliced(
     t: Scope, call: Call, own: Sequence[Axes], names: Sequence[str], fixed: frozenset[str]
 ) -> list[Axes]:
@@ -151,6 +153,9 @@ def _sliced(
         else:
             # Bounds that are computed from the size are taken for what they are at this one.
             said = not t.exact and (len(names) < 3 or names[2] in fixed)
+            if said and size <= end < _TO_THE_END:
+                # It may cut something off a longer map.
+                raise spans.TooShortError(axis.roots, end - size + 1)
             one_end = (start < 0) == (end < 0 or end >= size) if said else 2 * count < size
             if one_end and (first > 0 or last < size):
                 axes[at] = count

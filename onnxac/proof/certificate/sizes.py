@@ -255,34 +255,27 @@ class Survey:
         finally:
             self._averaged = scope.averaged
             for root in scope.mixed - set(self._whole):
-                self._whole[root] = 1 if root in scope.single else self._needed(root)
+                self._whole[root] = self._needed(root, scope)
         self._axes = found[0], found[1]
+        for target in () if exact else self._cut.targets:
+            # Axes of one length look alike: which is which must not be left to the lengths.
+            if any(
+                _roots(a) != _roots(b) for a, b in zip(*(f[target] for f in found), strict=False)
+            ):
+                raise UnknownOperatorError("an axis of the result follows another one than before")
         return [a for a in itertools.chain(*sources.values()) if isinstance(a, Span)] + [
             s for t in tracers for s in t.seen
         ]
 
-    def _needed(self, root: Root) -> int:
-        """The size of an axis that is not free: the model's own, or what its kernels say."""
+    def _needed(self, root: Root, scope: Scope) -> int:
+        """The size of an axis that is not free: the model's own, or what its weights say."""
         actual = self._actual(root)
-        if actual is not None:
-            return actual
-        name, axis = root
-        for side in self._sides:
-            for node, attributes in side.live:
-                if (
-                    node.input[0] == name
-                    and len(node.input) > 1
-                    and side.is_constant(node.input[1])
-                ):
-                    shape = side.constant(node.input[1]).array.shape
-                    if node.op_type == "Conv" and axis == 1:
-                        return int(shape[1]) * int(attributes.get("group", 1))
-                    if node.op_type in ("ConvTranspose", "BatchNormalization") and axis == 1:
-                        return int(shape[0])
-                    if node.op_type == "MatMul" and axis == len(self._shapes[name]) - 1:
-                        return int(shape[-2])
-        # Nothing says which: one is as good as another, and the certificate names it.
-        return self._tried.get(root, _ANY)
+        # Where nothing says which, one is as good as another, and the certificate names it.
+        return scope.needed.get(root, self._tried.get(root, _ANY)) if actual is None else actual
+
+
+def _roots(axis: Axis) -> frozenset[Root]:
+    return axis.roots if isinstance(axis, Span) else frozenset()
 
 
 def _wanted(error: TooShortError | ApartError) -> tuple[frozenset[Root], int]:
