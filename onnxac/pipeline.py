@@ -185,7 +185,7 @@ def _fused(
             None if path is None else str(path),
         ),
         # Hashed when it is clear in which form it is handed on.
-        after=model_info(result, seen.facts, digest=""),
+        after=model_info(result, seen.facts, digest="", added=applied.dims),
         fusions=fusions,
         refusals=account.refusals(roll, seen.definitions, [*seen.blocked, *applied.blocked]),
         folded=len(applied.removed) - sum(len(f.removed) for f in fusions),

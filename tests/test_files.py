@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 from exact import feeds, operators, run
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from onnxac.algebra import Axis
 from onnxac.disk import PREFIX, Workspace
 from onnxac.errors import ModelError, OutputError, VerificationError
 from onnxac.graph.draft import Draft
@@ -178,8 +179,8 @@ def assert_untouched(old: Path, *others: str) -> None:
 def test_a_mismatch_writes_nothing(
     source: Path, old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object, **__: object) -> np.ndarray:
-        return np.ones((8, 8, 3, 3))
+    def broken(kernel: np.ndarray, axes: object, lattice: Sequence[Axis]) -> np.ndarray:
+        return np.ones((*kernel.shape[:2], *(a.taps for a in lattice)))
 
     monkeypatch.setattr("onnxac.algebra.kernel.place", broken)
     with pytest.raises(VerificationError):

@@ -218,7 +218,7 @@ def test_rows_that_are_normalized_as_a_matrix() -> None:
     norm = net.batch_norm(rows, np.full(8, 2.0), np.ones(8), np.zeros(8), np.zeros(8))
     net.output(net.node("Reshape", [norm.name, net.constant(np.array([1, 6, 2, 4]))], norm))
     result, _ = fused(net.model())
-    assert operators(result) == {"Flatten": 1, "Gemm": 1, "Reshape": 1}
+    assert operators(result) == {"Squeeze": 1, "Gemm": 1, "Reshape": 1}
 
 
 def test_a_repeated_tensor_takes_no_more_nodes_than_its_repetition() -> None:

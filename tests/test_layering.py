@@ -33,11 +33,11 @@ ROWS: list[set[str]] = [
     {"__main__"},
 ]
 ALGEBRA = [
-    {"deferred", "frame", "axis"},
+    {"lazy", "layout", "axis"},
     {"kernel"},
-    {"affine"},
-    {"merging"},
-    {"substitution"},
+    {"term"},
+    {"add"},
+    {"compose"},
     {"__init__"},
 ]
 

@@ -96,7 +96,7 @@ def test_every_broken_tap_bias_and_border_is_seen(geometry: tuple[Window, Window
 # Sabotage: with this in place of a function of onnxac, some network must come out wrong.
 
 after = Axis.after
-SUBSTITUTION = "onnxac.algebra.substitution"
+COMPOSE = "onnxac.algebra.compose"
 
 
 def forget_bias(*_: Any) -> None:
@@ -173,9 +173,9 @@ def expanded() -> st.SearchStrategy[Drawn]:
 
 
 SABOTAGE: dict[str, tuple[str, Callable[..., Any], Any]] = {
-    "the border rule": (f"{SUBSTITUTION}._border", no_obstacle, blocks),
-    "zeros between elements": (f"{SUBSTITUTION}._spread", no_obstacle, spread_out),
-    "the fill": (f"{SUBSTITUTION}.is_fill", always, blocks),
+    "the border rule": (f"{COMPOSE}._border", no_obstacle, blocks),
+    "zeros between elements": (f"{COMPOSE}._spread", no_obstacle, spread_out),
+    "the fill": (f"{COMPOSE}.is_fill", always, blocks),
     "reading beyond": ("onnxac.algebra.axis.Axis.reads_beyond", never, blocks),
     "agreement": ("onnxac.algebra.axis.Axis.agrees_with", always, blocks),
     "composition": ("onnxac.algebra.axis.Axis.after", shifted, expanded),

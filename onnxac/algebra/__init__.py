@@ -1,24 +1,26 @@
-"""The algebra of affine sums. NumPy in float64; knows nothing of ONNX.
+"""Affine sums: sums of convolutions, added and composed. NumPy in float64; knows nothing of ONNX.
 
-`axis` is the geometry along one spatial axis, `frame` the order of axes, `kernel` the
-arithmetic of kernel arrays, `affine` puts them together: an `AffineConv` is one
-convolution, an `AffineSum` a sum of convolutions of other tensors plus a bias. `merging`
-adds convolutions up, `substitution` composes them.
+In   geometry (`axis`, `layout`) and kernels (`lazy`, `kernel`) of single operators.
+Out  `term.Sum`, the definition of a tensor: `add` puts terms together, `compose` puts the
+     definition of one tensor into that of another. Both return an `Obstacle`, with a reason,
+     where the result would not be exact.
 """
 
-from onnxac.algebra.affine import AffineConv, AffineSum, Obstacle
+from onnxac.algebra.add import add
 from onnxac.algebra.axis import Axis, Edge
-from onnxac.algebra.deferred import Deferred
-from onnxac.algebra.merging import merge
-from onnxac.algebra.substitution import substitute
+from onnxac.algebra.compose import substitute
+from onnxac.algebra.lazy import Lazy
+from onnxac.algebra.term import Bias, Channels, Obstacle, Sum, Term
 
 __all__ = [
-    "AffineConv",
-    "AffineSum",
     "Axis",
-    "Deferred",
+    "Bias",
+    "Channels",
     "Edge",
+    "Lazy",
     "Obstacle",
-    "merge",
+    "Sum",
+    "Term",
+    "add",
     "substitute",
 ]

@@ -22,7 +22,10 @@ Edge = Literal["zero", "reflect", "edge", "wrap"]
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One spatial axis; all fields are in elements of the (spread) source."""
+    """One spatial axis; all fields are in elements of the (spread) source.
+
+    mean  the one output is the mean over the whole axis, however long it is; nothing else counts
+    """
 
     taps: int = 1
     dilation: int = 1
@@ -31,6 +34,7 @@ class Axis:
     offset: int = 0
     extent: int = 0
     edge: Edge = "zero"
+    mean: bool = False
 
     @property
     def span(self) -> int:
@@ -50,36 +54,63 @@ class Axis:
     @property
     def is_identity(self) -> bool:
         """Whether output p reads element p, for every p, and there are N of them."""
-        return self.taps == self.stride == self.up == 1 and self.offset == 0 and self.extent == 0
+        return self == _IDENTITY or (self.is_still and self.offset == 0 and self.extent == 0)
 
-    def keeps_border_of(self, outer: Axis, outputs: int | None) -> bool:
+    @property
+    def is_still(self) -> bool:
+        """Whether it has one tap, and neither strides, spreads nor averages."""
+        return self.taps == self.stride == self.up == 1 and not self.mean
+
+    def keeps_border_of(self, outer: Axis, source: int | None) -> bool:
         """Whether padding that the outer reads is what this axis would compute there.
 
-        Zeros are, where positions beyond the outputs read beyond the source only; a border
-        that is reflected or repeated is, where the outputs end with the source; a wrapped
-        one has to see the whole source. Asked of each end that the outer reads past.
+        Looked at, position by position: beyond this axis' outputs no tap may meet data, so
+        that zeros are what it would compute. Borders that are reflected or repeated commute
+        with an axis that ends with its source; a wrapped one has to see the whole source.
 
-        outputs  number of outputs, None where dynamic
+        source  extent of this axis' own source, None where dynamic
         """
         if self.is_identity:
             return True
-        if self.taps > 1 or self.edge != "zero" or outer.edge == "wrap":
+        if self.edge != "zero" or self.mean:
             return False
-        if outer.edge == "zero":
-            first, last = self.offset < self.stride, self.pad_end >= 0
-        else:
+        if outer.edge != "zero":
+            if outer.edge == "wrap" or self.taps > 1 or self.stride > 1 or self.up > 1:
+                return False
             # It may crop, but bring no zeros of its own: there is one kind of border per axis.
-            plain = self.stride == self.up == 1 and self.offset >= 0 and self.pad_end <= 0
-            first, last = plain and self.offset == 0, plain and self.pad_end == 0
-        return (outer.offset >= 0 or first) and (not outer.reads_behind(outputs) or last)
+            if self.offset < 0 or self.pad_end > 0:
+                return False
+            ends = outer.reads_behind(None if source is None else self.length(source))
+            return (outer.offset >= 0 or self.offset == 0) and (not ends or self.pad_end == 0)
+        lengths = [source] if source is not None else self._sizes()
+        return all(self._is_empty_beyond(outer, n) for n in lengths)
+
+    def _sizes(self) -> range:
+        """Extents that stand for all larger ones: one for each residue of the stride."""
+        start = self.taps * self.dilation + abs(self.offset) + abs(self.extent) + self.stride
+        return range(start, start + self.stride)
+
+    def _is_empty_beyond(self, outer: Axis, source: int) -> bool:
+        """Whether no tap meets data at the positions beyond the outputs that the outer reads."""
+        outputs, last = self.length(source), self.up * (source - 1)
+        if max(outer.pad_begin, outer.pad_end) > _MOST_PADDING:
+            return False
+        end = outer.stride * (max(outer.length(outputs), 1) - 1) + outer.span + outer.offset
+        beyond = (*range(outer.offset, 0), *range(outputs * outer.up, end + 1))
+        reads = (
+            self.stride * q + self.dilation * k + self.offset
+            for q in beyond
+            for k in range(self.taps)
+        )
+        return not any(0 <= at <= last and at % self.up == 0 for at in reads)
 
     def length(self, source: int) -> int:
         """Number of outputs for a source of `source` elements."""
-        return (self.up * (source - 1) + self.extent) // self.stride + 1
+        return 1 if self.mean else (self.up * (source - 1) + self.extent) // self.stride + 1
 
     def reads_beyond(self, source: int | None) -> bool:
         """Whether some output reads past an edge; for some length where `source` is None."""
-        return self.offset < 0 or self.reads_behind(source)
+        return not self.mean and (self.offset < 0 or self.reads_behind(source))
 
     def reads_behind(self, source: int | None) -> bool:
         """Whether some output reads past the end."""
@@ -89,13 +120,15 @@ class Axis:
         return last > self.up * (source - 1)
 
     def after(self, inner: Axis) -> Axis:
-        """The taps of self∘inner, edges not considered (see `affine.substitute`).
+        """The taps of self∘inner, edges not considered (see `compose`).
 
         Self reads inner's outputs: position q of them is stride₁·q + dilation₁·k + offset₁
         of the source, so strides multiply and offsets and extents scale by inner's stride.
         """
         if inner.is_identity:
             return self
+        if self.is_identity or inner.mean:
+            return inner
         steps = [
             s
             for s in (
@@ -118,7 +151,7 @@ class Axis:
 
     def agrees_with(self, other: Axis, source: int | None) -> bool:
         """Whether both can be one convolution: same steps, outputs and extension."""
-        if (self.stride, self.up) != (other.stride, other.up):
+        if (self.stride, self.up, self.mean) != (other.stride, other.up, other.mean):
             return False
         if self.extent != other.extent and (
             source is None or self.length(source) != other.length(source)
@@ -192,3 +225,8 @@ class Axis:
                 axis = relaxed
         end = max(-(axis.pad_end // axis.dilation), 0)
         return replace(axis, taps=axis.taps + end), begin, end
+
+
+_IDENTITY = Axis()
+# Wider borders are not looked at; no network has them.
+_MOST_PADDING = 4096

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from onnxac.algebra import AffineSum, Obstacle
+from onnxac.algebra import Obstacle, Sum
 from onnxac.inference.constants import OLDEST_OPSET
 from onnxac.lowering import channels, identities, matmul, movement, pointwise, shapes, windowed
 from onnxac.lowering.context import Context, Lowered, Rule
@@ -42,10 +42,9 @@ def lower(node: gs.Node, output: int, context: Context) -> Lowered:
     fault = context.facts.fault(name)
     if fault is not None:
         return Obstacle("attributes", fault)
-    # A number has no channels.
-    if not context.is_float(name) or context.facts.shape(name) == ():
+    if not context.is_float(name):
         return None
     found = rule(node, output, context)
-    if isinstance(found, AffineSum) and any(not s for s in found.sources):
+    if isinstance(found, Sum) and any(not s for s in found.sources):
         return Obstacle("attributes", f"{node.op} lacks an input")
     return found

@@ -1,92 +1,117 @@
-"""Operators on the channel axis: Split and Gather select channels, Concat stacks them."""
+"""Choosing and joining along an axis: Split, Gather, Concat.
+
+A part of an axis is a crop, whichever axis it is; where a convolution mixes that axis, the
+crop becomes rows of its kernel. Concat(a, b) is a sum: of a, put into the first channels of a
+larger number of them, and of b, put into the others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxac.algebra import AffineConv, AffineSum, Axis, Deferred, Obstacle
-from onnxac.algebra.affine import Mark, number
-from onnxac.algebra.kernel import Array
-from onnxac.inference.dims import Shape
-from onnxac.lowering.context import Context, Lowered, Rule, attribute
+from onnxac.algebra import Axis, Channels, Lazy, Obstacle, Sum, Term
+from onnxac.lowering.context import (
+    Context,
+    Lowered,
+    Rule,
+    attribute,
+    mixed,
+    moved,
+    same,
+    single,
+)
+
+
+def along(axis: int, rank: int, geometry: Axis) -> list[Axis]:
+    """Geometry along one axis, and the identity along all others."""
+    axes = [Axis()] * rank
+    axes[axis] = geometry
+    return axes
 
 
 def selection(
-    node: gs.Node, source: str, rows: Sequence[int], shape: Shape, context: Context
-) -> AffineSum:
-    """Channels `rows` of the source, in that order, on the second axis."""
-    width = int(str(shape[1]))
-    conv = _matrix(lambda: np.eye(width)[list(rows)], len(rows), width, shape, context.step(node))
-    return AffineSum(((source, conv),), None, frozenset({context.step(node)}))
-
-
-def _matrix(make: Callable[[], Array], out: int, width: int, shape: Shape, step: int) -> AffineConv:
-    rank = len(shape) - 2
-    axes = (Axis(),) * rank
-    return AffineConv(
-        axes,
-        (out, width),
-        1,
-        Deferred(lambda: make().reshape(out, width, *[1] * rank)),
-        marks=(Mark((step,), axes, 1),),
-    )
+    source: str, rows: Sequence[int], width: int, axis: int, rank: int, step: int
+) -> Term:
+    """Elements `rows` of an axis of `width`, in that order."""
+    first, count = rows[0], len(rows)
+    stride = rows[1] - first if count > 1 else 1
+    if stride > 0 and list(rows) == list(range(first, first + stride * count, stride)):
+        last = first + stride * (count - 1)
+        geometry = Axis(stride=stride, offset=first, extent=last - first - (width - 1))
+        return moved(source, along(axis, rank, geometry), step)
+    shape = (count, width, *[1] * (rank - 1))
+    kernel = Lazy(lambda: np.eye(width)[list(rows)].reshape(shape))
+    return mixed(source, kernel, [Axis()] * rank, Channels(axis, count, width, 1), step)
 
 
 def _split(node: gs.Node, output: int, context: Context) -> Lowered:
     source = node.inputs[0]
     shape = context.shape(source)
-    if shape is None or int(attribute(node, "axis", 0)) % len(shape) != 1 or len(shape) < 2:
+    if shape is None or not shape:
         return None
+    axis = int(attribute(node, "axis", 0)) % len(shape)
+    width = shape[axis]
     sizes = []
     for tensor in node.outputs:
         part = context.shape(tensor)
-        if part is None or not isinstance(part[1], int) or not isinstance(shape[1], int):
+        if part is None or not isinstance(part[axis], int) or not isinstance(width, int):
             return Obstacle("shape", "the sizes of its parts are not known")
-        sizes.append(part[1])
-    first = sum(sizes[:output])
-    return selection(node, source.name, range(first, first + sizes[output]), shape, context)
+        sizes.append(int(str(part[axis])))
+    if not isinstance(width, int) or sum(sizes) != width or not sizes[output]:
+        return Obstacle("shape", "the sizes of its parts are not known")
+    geometry = Axis(offset=sum(sizes[:output]), extent=sizes[output] - width)
+    step = context.step(node)
+    return single(moved(source.name, along(axis, len(shape), geometry), step), step)
 
 
 def _gather(node: gs.Node, output: int, context: Context) -> Lowered:
-    source, index = node.inputs[0], node.inputs[1]
+    source = node.inputs[0]
     shape = context.shape(source)
-    if shape is None or len(shape) < 2 or int(attribute(node, "axis", 0)) % len(shape) != 1:
+    rows = context.value(context.operand(node, 1))
+    if shape is None or not shape or rows is None:
         return None
-    rows = context.facts.value(index.name) if context.is_constant(index) else None
-    if rows is None or np.ndim(rows) != 1 or not isinstance(shape[1], int):
+    axis = int(attribute(node, "axis", 0)) % len(shape)
+    width = shape[axis]
+    if not isinstance(width, int) or np.ndim(rows) > 1 or not np.size(rows):
         return None
-    return selection(node, source.name, [int(r) % shape[1] for r in rows], shape, context)
+    step, rank = context.step(node), len(shape)
+    chosen = [int(r) % width for r in np.reshape(rows, -1)]
+    if np.ndim(rows) == 1:
+        return single(selection(source.name, chosen, width, axis, rank, step), step)
+    # One element: its axis is gone.
+    axes = [*[Axis()] * (rank - 1), Axis(offset=chosen[0], extent=1 - width)]
+    view = (*(i for i in range(rank) if i != axis), axis)
+    return single(moved(source.name, axes, step, view, hidden=1), step)
 
 
 def _concat(node: gs.Node, output: int, context: Context) -> Lowered:
-    step = context.step(node)
     if len(node.inputs) == 1:
-        return AffineSum(((node.inputs[0].name, number(1.0, (step,))),), None, frozenset({step}))
+        return same(node, context)
+    step = context.step(node)
     shapes = [context.shape(t) for t in node.inputs]
     first = shapes[0]
-    if first is None or len(first) < 2 or int(attribute(node, "axis", 0)) % len(first) != 1:
+    if first is None or not first:
         return None
+    axis = int(attribute(node, "axis", 0)) % len(first)
+    others = [d for i, d in enumerate(first) if i != axis]
     sizes: list[int] = []
     for tensor, shape in zip(node.inputs, shapes, strict=True):
-        if shape is None or not isinstance(shape[1], int) or context.is_constant(tensor):
+        if shape is None or not isinstance(shape[axis], int) or context.is_constant(tensor):
             return None
-        if (shape[0], *shape[2:]) != (first[0], *first[2:]):
+        if [d for i, d in enumerate(shape) if i != axis] != others:
             return None
-        sizes.append(shape[1])
-    total, rank, at = sum(sizes), len(first) - 2, 0
+        sizes.append(int(str(shape[axis])))
+    total, at, ones = sum(sizes), 0, (1,) * (len(first) - 1)
     terms = []
     for tensor, size in zip(node.inputs, sizes, strict=True):
-        rows = slice(at, at + size)
-
-        def embed(rows: slice = rows) -> Array:
-            return np.eye(total)[:, rows]
-
-        terms.append((tensor.name, _matrix(embed, total, size, (1, size, *[1] * rank), step)))
+        kernel = Lazy(lambda n=size, at=at: np.eye(total, n, -at).reshape(total, n, *ones))
+        mixing = Channels(axis, total, size, 1)
+        terms.append(mixed(tensor.name, kernel, [Axis()] * len(first), mixing, step))
         at += size
-    return AffineSum(tuple(terms), None, frozenset({step}))
+    return Sum(tuple(terms), (), frozenset({step}))
 
 
 RULES: dict[str, Rule] = {"Split": _split, "Gather": _gather, "Concat": _concat}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxac.algebra import AffineConv, AffineSum, Axis, Deferred, Obstacle
-from onnxac.algebra.affine import Mark, number
+from onnxac.algebra import Axis, Bias, Channels, Lazy, Obstacle, Sum, Term
 from onnxac.algebra.kernel import Array
+from onnxac.algebra.layout import View, identity
+from onnxac.algebra.term import Mark, number
 from onnxac.inference.constants import QUANTIZED
 from onnxac.inference.dims import Dim, Shape
 from onnxac.inference.facts import Facts
@@ -20,7 +22,7 @@ from onnxac.inference.windows import OPERANDS
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 
-Lowered = AffineSum | Obstacle | None
+Lowered = Sum | Obstacle | None
 Rule = Callable[[gs.Node, int, "Context"], Lowered]
 
 
@@ -61,6 +63,12 @@ class Context:
             self.facts.release(name)
         return self._known[name]
 
+    def value(self, tensor: gs.Tensor | None) -> Any:
+        """The constant's value in its own dtype; None where there is none."""
+        if tensor is None or not self.is_constant(tensor):
+            return None
+        return self.facts.value(tensor.name)
+
     def static_shape(self, tensor: gs.Tensor) -> tuple[int, ...] | None:
         """The shape where every extent is a number."""
         shape = self.shape(tensor)
@@ -68,7 +76,7 @@ class Context:
             return None
         return tuple(int(str(d)) for d in shape)
 
-    def array(self, name: str) -> Deferred[Array]:
+    def array(self, name: str) -> Lazy[Array]:
         """A constant in float64, read when it is needed."""
 
         def read() -> Array:
@@ -79,7 +87,7 @@ class Context:
             self.facts.release(name)
             return wide
 
-        return Deferred(read)
+        return Lazy(read)
 
     def operands(self, node: gs.Node) -> list[Any]:
         """Operands of a Slice or Pad by their names in `OPERANDS`; None where not constant."""
@@ -88,7 +96,7 @@ class Context:
             tensor = self.operand(node, index)
             value = node.attrs.get(name)
             if tensor is not None:
-                value = self.facts.value(tensor.name) if self.is_constant(tensor) else None
+                value = self.value(tensor)
                 if value is None and name in ("axes", "steps"):
                     return [None] * len(OPERANDS[node.op])
             found.append(value)
@@ -126,65 +134,110 @@ class Context:
         wide = [i for i, d in enumerate(dims) if d != 1]
         if shape is not None and len(dims) > len(shape):
             return Obstacle("broadcast", f"{constant.name} has more axes than {other.name}")
+        values = self.array(constant.name)
         if not wide:
-            return PerChannel(None, 1, self.array(constant.name))
+            return PerChannel(None, 1, Lazy(lambda v: v.reshape(()), values))
         if len(wide) > 1:
             return Obstacle("broadcast", f"{constant.name} differs along more than one axis")
         assert shape is not None
-        behind = len(dims) - 1 - wide[0]
-        size = dims[wide[0]]
-        if shape[len(shape) - 1 - behind] != size:
+        axis, size = len(shape) - len(dims) + wide[0], dims[wide[0]]
+        if shape[axis] != size:
             return Obstacle("broadcast", f"{constant.name} may broadcast {other.name}")
-        return PerChannel(behind, size, self.array(constant.name))
+        return PerChannel(axis, size, Lazy(lambda v: v.reshape(-1), values), len(shape))
 
 
+@dataclass(frozen=True)
 class PerChannel:
-    """A constant with one value per channel; `layout` None for a single number."""
+    """A constant with one value per channel, [size] along `axis`; () where it is one number."""
 
-    def __init__(self, layout: int | None, size: int, values: Deferred[Array]) -> None:
-        self.layout, self.size = layout, size
-        self.values = Deferred(
-            lambda: values().reshape(-1) if layout is not None else values().reshape(()), values
-        )
+    axis: int | None
+    size: int
+    values: Lazy[Array]
+    rank: int = 0
 
-    def scale(self, change: Callable[[Array], Array], step: int) -> AffineConv:
-        """The convolution that multiplies by change(values)."""
-        values = self.values
-        if self.layout is None:
-            return number(float(change(values())), (step,))
-        return diagonal(Deferred(lambda: change(values()), values), self.size, self.layout, step)
+    def scale(self, source: str, change: Callable[[Array], Array], step: int) -> Term:
+        """The source times change(values)."""
+        values = Lazy(change, self.values)
+        if self.axis is None:
+            return number(source, float(values()), step)
+        return diagonal(source, values, self.size, self.axis, self.rank, step)
+
+    def shift(self, sign: float) -> Bias:
+        """The values times a sign, to be added."""
+        values = self.values if sign == 1 else Lazy(lambda v: sign * v, self.values)
+        return Bias(values, self.axis, self.size)
 
 
-def diagonal(values: Deferred[Array], size: int, layout: int, step: int) -> AffineConv:
-    """Multiplication of each of `size` channels by its own value."""
-    axes = (Axis(),) * layout
-    shape = (size, 1, *[1] * layout)
-    return AffineConv(
+def diagonal(source: str, values: Lazy[Array], size: int, axis: int, rank: int, step: int) -> Term:
+    """The source with each of `size` channels multiplied by its own value."""
+    axes = (Axis(),) * rank
+    return Term(
+        source,
+        Lazy(lambda v: v.reshape(size, 1, *[1] * (rank - 1)), values),
         axes,
-        (size, size),
-        size,
-        Deferred(lambda: values().reshape(shape), values),
+        identity(rank),
+        rank,
+        channels=Channels(axis, size, size, size),
         marks=(Mark((step,), axes, size),),
     )
 
 
-def shifted(axes: tuple[Axis, ...], channels: int, step: int) -> AffineConv:
-    """Every channel by itself, at positions given by `axes`: crops, paddings, strides."""
-    shape = (channels, 1, *(a.taps for a in axes))
-    return AffineConv(
-        axes,
-        (channels, channels),
-        channels,
-        Deferred(lambda: np.ones(shape)),
-        unit=math.prod(a.taps for a in axes) == 1,
-        marks=(Mark((step,), axes, channels),),
+def mixed(
+    source: str,
+    kernel: Lazy[Array],
+    axes: Sequence[Axis],
+    channels: Channels,
+    step: int,
+    view: View | None = None,
+) -> Term:
+    """A convolution; kernel is [out, width/group, *taps of the other axes]."""
+    geometry = tuple(axes)
+    return Term(
+        source,
+        kernel,
+        geometry,
+        identity(len(geometry)) if view is None else view,
+        len(geometry),
+        channels=channels,
+        marks=(Mark((step,), geometry, channels.group),),
     )
 
 
-def same(node: gs.Node, context: Context, factor: float = 1.0) -> AffineSum:
+def moved(
+    source: str,
+    axes: Sequence[Axis],
+    step: int,
+    view: View | None = None,
+    hidden: int = 0,
+    depth: int | None = None,
+) -> Term:
+    """The source at positions given by `axes`: crops, paddings, strides, other orders.
+
+    depth  axes of the source, where they are not as many as there are geometries
+    """
+    geometry = tuple(axes)
+    taps = tuple(a.taps for a in geometry)
+    return Term(
+        source,
+        Lazy(lambda: np.ones(taps)),
+        geometry,
+        identity(len(geometry)) if view is None else view,
+        len(geometry) if depth is None else depth,
+        hidden,
+        unit=math.prod(taps) == 1,
+        marks=(Mark((step,), geometry, 1),),
+    )
+
+
+def single(term: Term, step: int, *biases: Bias) -> Sum:
+    """The definition that consists of one term of one node."""
+    return Sum((term,), biases, frozenset({step}))
+
+
+def same(node: gs.Node, context: Context, factor: float = 1.0) -> Sum:
     """The node's first input, times a number."""
     step = context.step(node)
-    return AffineSum(((node.inputs[0].name, number(factor, (step,))),), None, frozenset({step}))
+    return single(number(node.inputs[0].name, factor, step), step)
 
 
 def equal_shapes(tensors: list[gs.Tensor], context: Context) -> bool:

@@ -1,58 +1,71 @@
-"""MatMul and Gemm with a constant matrix: pointwise convolutions of their layout.
+"""Products with a constant matrix: MatMul, Gemm and Einsum mix the channels of one axis.
 
-The channels of x·W lie on the last axis, those of W·x on the last but one; axes before
-them are batch. So LoRA's x·W + s·(x·A)·B is a sum and a composition like any other.
+The channels of x·W lie on the last axis, those of W·x on the last but one. So LoRA's
+x·W + s·(x·A)·B is a sum and a composition like any other.
 """
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxac.algebra import AffineConv, AffineSum, Axis, Deferred, Obstacle
-from onnxac.algebra.affine import Mark
+from onnxac.algebra import Axis, Bias, Channels, Lazy, Obstacle, Sum
 from onnxac.algebra.kernel import Array
-from onnxac.lowering.context import Context, Lowered, PerChannel, Rule, attribute
+from onnxac.algebra.layout import View
+from onnxac.lowering.context import (
+    Context,
+    Lowered,
+    PerChannel,
+    Rule,
+    attribute,
+    mixed,
+    single,
+)
 
 
 def _matmul(node: gs.Node, output: int, context: Context) -> Lowered:
+    if len(node.inputs) != 2:
+        return None
     left, right = node.inputs
     constants = [context.is_constant(t) for t in (left, right)]
     if sum(constants) != 1:
         return None
     matrix, source = (left, right) if constants[0] else (right, left)
     dims, shape = context.static_shape(matrix), context.shape(source)
-    if dims is None or shape is None or len(dims) != 2 or len(shape) < 2 or 0 in dims:
+    if dims is None or shape is None or len(dims) < 2 or len(shape) < 2 or 0 in dims:
         return None
-    met = (shape[-2], dims[1]) if constants[0] else (shape[-1], dims[0])
-    if met[0] != met[1]:
+    if len(dims) > len(shape) or any(d != 1 for d in dims[:-2]):
+        return None
+    rows, columns = dims[-2:]
+    axis = len(shape) - (2 if constants[0] else 1)
+    if shape[axis] != (columns if constants[0] else rows):
         return Obstacle("attributes", f"{matrix.name} has not as many rows as its input features")
     values = context.array(matrix.name)
-    if constants[0]:
-        return _pointwise(node, source.name, values, (dims[0], dims[1]), 1, context)
-    transposed = Deferred(lambda: values().T, values)
-    return _pointwise(node, source.name, transposed, (dims[1], dims[0]), 0, context)
+    flat = Lazy(lambda v: v.reshape(rows, columns), values)
+    kernel = flat if constants[0] else Lazy(lambda v: v.T, flat)
+    channels = (rows, columns) if constants[0] else (columns, rows)
+    return _product(node, source.name, kernel, channels, axis, context)
 
 
 def _gemm(node: gs.Node, output: int, context: Context) -> Lowered:
     source, matrix = node.inputs[0], node.inputs[1]
     if not context.is_constant(matrix):
         return None
-    if attribute(node, "transA", 0):
-        return Obstacle("layout", "transA=1: its channels are on the batch axis")
-    dims = context.static_shape(matrix)
-    if dims is None or len(dims) != 2 or 0 in dims:
+    dims, shape = context.static_shape(matrix), context.shape(source)
+    if dims is None or len(dims) != 2 or 0 in dims or shape is None or len(shape) != 2:
         return None
-    shape = context.shape(source)
-    if shape is None or shape[-1] != dims[1 if attribute(node, "transB", 0) else 0]:
+    turned = bool(attribute(node, "transA", 0))
+    if not attribute(node, "transB", 0):
+        dims = (dims[1], dims[0])
+    if shape[0 if turned else 1] != dims[1]:
         return Obstacle("attributes", f"{matrix.name} has not as many rows as its input features")
     alpha = float(attribute(node, "alpha", 1.0))
     values = context.array(matrix.name)
     if attribute(node, "transB", 0):
-        weight = Deferred(lambda: alpha * values(), values)
+        weight = Lazy(lambda v: alpha * v, values)
     else:
-        weight, dims = Deferred(lambda: alpha * values().T, values), (dims[1], dims[0])
-    found = _pointwise(node, source.name, weight, (dims[0], dims[1]), 0, context)
+        weight = Lazy(lambda v: alpha * v.T, values)
+    view = (1, 0) if turned else None
+    found = _product(node, source.name, weight, (dims[0], dims[1]), 1, context, view)
     bias = context.operand(node, 2)
     beta = float(attribute(node, "beta", 1.0))
     if bias is None or not beta:
@@ -60,25 +73,63 @@ def _gemm(node: gs.Node, output: int, context: Context) -> Lowered:
     if not context.is_constant(bias):
         return Obstacle("constant", f"its bias {context.why_not(bias)}")
     shift = context.per_channel(bias, node.outputs[0])
-    if not isinstance(shift, PerChannel) or shift.layout:
+    if not isinstance(shift, PerChannel) or shift.axis == 0:
         return Obstacle("broadcast", f"its bias {bias.name} is not one value per output feature")
-    held, out = shift.values, dims[0]
-    total = Deferred(lambda: np.broadcast_to(beta * held(), (out,)), held)
-    return AffineSum(found.terms, total, found.steps)
+    held = Bias(Lazy(lambda v: beta * v, shift.values), shift.axis, shift.size)
+    return Sum(found.terms, (held,), found.steps)
 
 
-def _pointwise(
+def _einsum(node: gs.Node, output: int, context: Context) -> Lowered:
+    """An Einsum that contracts one label of an activation with a constant matrix."""
+    equation = str(attribute(node, "equation", "")).replace(" ", "")
+    operands, arrow, result = equation.partition("->")
+    labels = operands.split(",")
+    if not arrow or "." in equation or len(node.inputs) != 2 or len(labels) != 2:
+        return None
+    constants = [context.is_constant(t) for t in node.inputs]
+    if sum(constants) != 1:
+        return None
+    (matrix, of_matrix), (source, of_source) = (
+        (node.inputs[i], labels[i]) for i in (constants.index(True), constants.index(False))
+    )
+    dims, shape = context.static_shape(matrix), context.shape(source)
+    summed = [c for c in of_matrix if c in of_source and c not in result]
+    made = [c for c in of_matrix if c not in of_source and c in result]
+    kept = [c for c in of_source if c not in summed]
+    if dims is None or len(dims) != 2 or shape is None or len(summed) != 1 or len(made) != 1:
+        return None
+    if sorted([*kept, *made]) != sorted(result) or len(set(of_source)) != len(of_source):
+        return None
+    if len(shape) != len(of_source) or len(set(result)) != len(result):
+        return None
+    at = of_matrix.index(summed[0])
+    if shape[of_source.index(summed[0])] != dims[at]:
+        return Obstacle("attributes", f"{matrix.name} has not as many rows as its input features")
+    values = context.array(matrix.name)
+    kernel = Lazy(lambda v: v if at == 1 else v.T, values)
+    view = tuple(of_source.index(summed[0] if c == made[0] else c) for c in result)
+    axis, channels = result.index(made[0]), (dims[1 - at], dims[at])
+    return _product(node, source.name, kernel, channels, axis, context, view)
+
+
+def _product(
     node: gs.Node,
     source: str,
-    matrix: Deferred[Array],
+    matrix: Lazy[Array],
     channels: tuple[int, int],
-    layout: int,
+    axis: int,
     context: Context,
-) -> AffineSum:
-    step, axes = context.step(node), (Axis(),) * layout
-    kernel = Deferred(lambda: matrix().reshape(*channels, *[1] * layout), matrix)
-    conv = AffineConv(axes, channels, 1, kernel, marks=(Mark((step,), axes, 1),))
-    return AffineSum(((source, conv),), None, frozenset({step}))
+    view: View | None = None,
+) -> Sum:
+    """`matrix`, [out, in], times the channels on one axis."""
+    step, shape = context.step(node), context.shape(node.outputs[0])
+    rank = len(view) if view is not None else len(shape if shape is not None else ())
+    if shape is None:
+        rank = len(context.facts.shape(source) or ())
+    out, width = channels
+    kernel = Lazy(lambda m: m.reshape(out, width, *[1] * (rank - 1)), matrix)
+    term = mixed(source, kernel, [Axis()] * rank, Channels(axis, out, width, 1), step, view)
+    return single(term, step)
 
 
-RULES: dict[str, Rule] = {"MatMul": _matmul, "Gemm": _gemm}
+RULES: dict[str, Rule] = {"MatMul": _matmul, "Gemm": _gemm, "Einsum": _einsum}

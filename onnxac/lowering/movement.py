@@ -1,4 +1,4 @@
-"""Operators that move data along spatial axes: Pad and Slice.
+"""Operators that move data along axes: Pad and Slice.
 
 A crop of a at the start and b at the end is the identity kernel with offset +a and extent
 −a−b; a zero padding the same with negative numbers; a step is a stride.
@@ -11,11 +11,11 @@ from dataclasses import replace
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxac.algebra import AffineSum, Deferred, Edge, Obstacle
+from onnxac.algebra import Edge, Lazy, Obstacle
 from onnxac.inference.dims import static
 from onnxac.inference.windows import pad_axes, slice_axes
 from onnxac.lowering.channels import selection
-from onnxac.lowering.context import Context, Lowered, Rule, attribute, shifted
+from onnxac.lowering.context import Context, Lowered, Rule, attribute, moved, single
 
 _MODES: dict[str, Edge] = {"constant": "zero", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
@@ -23,13 +23,11 @@ _MODES: dict[str, Edge] = {"constant": "zero", "reflect": "reflect", "edge": "ed
 def _pad(node: gs.Node, output: int, context: Context) -> Lowered:
     source = node.inputs[0]
     shape = context.shape(source)
-    if shape is None or len(shape) < 3 or not isinstance(shape[1], int):
-        return Obstacle("shape", f"the channels of {source.name} are not known")
+    if shape is None:
+        return Obstacle("shape", f"the rank of {source.name} is not known")
     axes = pad_axes(context.operands(node), static(shape))
     if isinstance(axes, Obstacle):
         return axes
-    if not (axes[0].is_identity and axes[1].is_identity):
-        return Obstacle("layout", "it pads the batch or the channels")
     edge = _MODES.get(attribute(node, "mode", "constant"))
     if edge is None:
         return Obstacle("attributes", "its mode is not known")
@@ -38,11 +36,11 @@ def _pad(node: gs.Node, output: int, context: Context) -> Lowered:
     value = _pad_value(node, context)
     if isinstance(value, Obstacle):
         return value
-    extended = tuple(a if a.is_identity else replace(a, edge=edge) for a in axes[2:])
-    conv = shifted(extended, shape[1], context.step(node))
+    step = context.step(node)
+    term = moved(source.name, [a if a.is_identity else replace(a, edge=edge) for a in axes], step)
     if value and edge == "zero":
-        conv = replace(conv, fill=Deferred.of(np.full(shape[1], value)))
-    return AffineSum(((source.name, conv),), None, frozenset({context.step(node)}))
+        term = replace(term, fill=Lazy.of(np.full(1, value)))
+    return single(term, step)
 
 
 def _pad_value(node: gs.Node, context: Context) -> float | Obstacle:
@@ -51,7 +49,7 @@ def _pad_value(node: gs.Node, context: Context) -> float | Obstacle:
     tensor = context.operand(node, 2)
     if tensor is None:
         return 0.0
-    value = context.facts.value(tensor.name) if context.is_constant(tensor) else None
+    value = context.value(tensor)
     if value is None:
         return Obstacle("constant", "the value it pads with is computed at run time")
     return float(np.asarray(value).reshape(()))
@@ -60,23 +58,31 @@ def _pad_value(node: gs.Node, context: Context) -> float | Obstacle:
 def _slice(node: gs.Node, output: int, context: Context) -> Lowered:
     source = node.inputs[0]
     shape = context.shape(source)
-    if shape is None or len(shape) < 2:
+    if shape is None:
         return None
-    cuts = slice_axes(context.operands(node), static(shape))
+    operands, step = context.operands(node), context.step(node)
+    backwards = _reversed(operands, static(shape))
+    if backwards is not None:
+        axis, rows, width = backwards
+        return single(selection(source.name, rows, width, axis, len(shape), step), step)
+    cuts = slice_axes(operands, static(shape))
     if isinstance(cuts, Obstacle):
         return cuts
-    if not cuts[0].is_identity:
+    return single(moved(source.name, cuts, step), step)
+
+
+def _reversed(operands: list[object], shape: list[int | None]) -> tuple[int, list[int], int] | None:
+    """Axis, rows and width of a Slice that runs backwards along one axis, and cuts no other."""
+    found = [None if v is None else [int(x) for x in np.asarray(v)] for v in operands]
+    starts, ends, named, steps = found
+    if starts is None or ends is None or steps is None or len(starts) != 1 or steps[0] >= 0:
         return None
-    if not isinstance(shape[1], int):
-        return Obstacle("shape", f"the channels of {source.name} are not known")
-    if not cuts[1].is_identity:
-        if not all(c.is_identity for c in cuts[2:]):
-            return Obstacle("layout", "it cuts channels and positions at once")
-        step, count = cuts[1].stride, cuts[1].length(shape[1])
-        rows = range(cuts[1].offset, cuts[1].offset + step * count, step)
-        return selection(node, source.name, rows, shape, context)
-    conv = shifted(cuts[2:], shape[1], context.step(node))
-    return AffineSum(((source.name, conv),), None, frozenset({context.step(node)}))
+    axis = (named or [0])[0] % len(shape)
+    width = shape[axis]
+    if width is None:
+        return None
+    rows = list(range(width))[slice(max(starts[0], -width - 1), max(ends[0], -width - 1), steps[0])]
+    return (axis, rows, width) if rows else None
 
 
 RULES: dict[str, Rule] = {"Pad": _pad, "Slice": _slice}

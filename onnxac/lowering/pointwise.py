@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxac.algebra import AffineConv, AffineSum, Deferred, Obstacle
-from onnxac.algebra.affine import number
+from onnxac.algebra import Bias, Lazy, Obstacle, Sum
 from onnxac.algebra.kernel import Array
+from onnxac.algebra.term import number
 from onnxac.lowering.context import (
     Context,
     Lowered,
@@ -24,6 +24,7 @@ from onnxac.lowering.context import (
     diagonal,
     equal_shapes,
     same,
+    single,
 )
 
 
@@ -34,33 +35,23 @@ def _sum(node: gs.Node, signs: Sequence[float], context: Context) -> Lowered:
         return None
     if not equal_shapes(flowing, context) and len(flowing) > 1:
         return Obstacle("broadcast", "its operands may differ in shape")
-    shifts: list[tuple[PerChannel, float]] = []
+    biases: list[Bias] = []
     for tensor, sign in zip(node.inputs, signs, strict=True):
         if context.is_constant(tensor):
             shift = context.per_channel(tensor, flowing[0])
             if not isinstance(shift, PerChannel):
                 return shift
-            if shift.layout is not None or float(shift.values()):
-                shifts.append((shift, sign))
-    layouts = {(s.layout, s.size) for s, _ in shifts if s.layout is not None}
-    if len(layouts) > 1:
+            if shift.axis is not None or float(shift.values()):
+                biases.append(shift.shift(sign))
+    if len({b.axis for b in biases if b.axis is not None}) > 1:
         return Obstacle("broadcast", "its constants lie along different axes")
     step = context.step(node)
-    terms: list[tuple[str, AffineConv]] = []
-    for tensor, sign in zip(node.inputs, signs, strict=True):
-        if not context.is_constant(tensor):
-            conv = number(sign, (step,))
-            for layout, size in layouts:
-                conv = conv.laid_out(layout or 0, size)
-            terms.append((tensor.name, conv))
-    return AffineSum(tuple(terms), _bias(shifts), frozenset({step}))
-
-
-def _bias(shifts: Sequence[tuple[PerChannel, float]]) -> Deferred[Array] | None:
-    if not shifts:
-        return None
-    needs = [s.values for s, _ in shifts]
-    return Deferred(lambda: np.asarray(sum(sign * s.values() for s, sign in shifts)), *needs)
+    terms = tuple(
+        number(t.name, sign, step)
+        for t, sign in zip(node.inputs, signs, strict=True)
+        if not context.is_constant(t)
+    )
+    return Sum(terms, tuple(biases), frozenset({step}))
 
 
 def _add(node: gs.Node, output: int, context: Context) -> Lowered:
@@ -80,9 +71,8 @@ def _mean(node: gs.Node, output: int, context: Context) -> Lowered:
     if any(context.is_constant(t) for t in node.inputs) or not equal_shapes(node.inputs, context):
         return None
     step = context.step(node)
-    return AffineSum(
-        tuple((t.name, number(1.0 / count, (step,))) for t in node.inputs), None, frozenset({step})
-    )
+    terms = tuple(number(t.name, 1.0 / count, step) for t in node.inputs)
+    return Sum(terms, (), frozenset({step}))
 
 
 def _mul(node: gs.Node, output: int, context: Context) -> Lowered:
@@ -111,7 +101,7 @@ def _scale(
     if not isinstance(factor, PerChannel):
         return factor
     step = context.step(node)
-    return AffineSum(((flowing[0].name, factor.scale(change, step)),), None, frozenset({step}))
+    return single(factor.scale(flowing[0].name, change, step), step)
 
 
 def _batch_normalization(node: gs.Node, output: int, context: Context) -> Lowered:
@@ -134,11 +124,11 @@ def _batch_normalization(node: gs.Node, output: int, context: Context) -> Lowere
     epsilon = float(attribute(node, "epsilon", 1e-5))
     if not np.all(variance() + epsilon > 0):
         return Obstacle("values", f"{node.inputs[4].name} holds a negative variance")
-    scale = Deferred(lambda: gamma() / np.sqrt(variance() + epsilon))
-    shift = Deferred(lambda: beta() - mean() * scale(), scale)
+    scale = Lazy(lambda g, v: g / np.sqrt(v + epsilon), gamma, variance)
+    shift = Lazy(lambda b, m, s: b - m * s, beta, mean, scale)
     step = context.step(node)
-    conv = diagonal(scale, channels, len(shape) - 2, step)
-    return AffineSum(((node.inputs[0].name, conv),), shift, frozenset({step}))
+    term = diagonal(node.inputs[0].name, scale, channels, 1, len(shape), step)
+    return single(term, step, Bias(shift, 1, channels))
 
 
 RULES: dict[str, Rule] = {

@@ -24,12 +24,12 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import NodeProto
 
-from onnxac.algebra import AffineSum, Deferred
+from onnxac.algebra import Axis, Lazy, Sum, Term
 from onnxac.algebra.kernel import Array
 from onnxac.inference.constants import OLDEST_OPSET, run_node
 from onnxac.inference.dims import Extent
 from onnxac.inference.stored import Values
-from onnxac.lowering.context import Context, shifted
+from onnxac.lowering.context import Context, moved
 from onnxac.lowering.labels import Located, locate
 
 # Operators that move data, and the inputs that are moved; None for all of them.
@@ -57,7 +57,7 @@ class Region:
     tensor: str
     source: str
     inner: frozenset[int]
-    definition: AffineSum
+    definition: Sum
 
 
 class _RejectedError(Exception):
@@ -124,14 +124,14 @@ class Regions:
         located = self._located(head.outputs[0].name, source, nodes)
         if located is None:
             return None
-        conv = shifted(located.axes, shape[1], self._context.step(head))
+        term = moved(source, (Axis(), Axis(), *located.axes), self._context.step(head))
         if located.fill is not None:
-            conv = replace(conv, fill=Deferred.of(located.fill))
+            mixed = term.mixing(1, shape[1])
+            assert isinstance(mixed, Term)
+            term = replace(mixed, fill=Lazy.of(located.fill))
         inner = self._inner(head, nodes)
         steps = frozenset(self._context.step(n) for n in nodes)
-        return Region(
-            head.outputs[0].name, source, inner, AffineSum(((source, conv),), None, steps)
-        )
+        return Region(head.outputs[0].name, source, inner, Sum((term,), (), steps))
 
     def _trace(self, head: gs.Node) -> tuple[list[gs.Node], str | None]:
         """Nodes of the region that ends in `head`, and the one tensor whose data it moves.

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxac.algebra import AffineConv, AffineSum, Axis, Deferred, Obstacle
-from onnxac.algebra.affine import Mark
-from onnxac.algebra.frame import Perm, inverse, plain
+from onnxac.algebra import Axis, Bias, Channels, Lazy, Obstacle
 from onnxac.algebra.kernel import Array
 from onnxac.inference.dims import static
 from onnxac.inference.windows import transposed_axes, window_axes
-from onnxac.lowering.context import Context, Lowered, Rule, attribute, shifted
+from onnxac.lowering.context import Context, Lowered, Rule, attribute, mixed, moved, single
 
 
 def _conv(node: gs.Node, output: int, context: Context) -> Lowered:
@@ -45,13 +44,13 @@ def _conv_transpose(node: gs.Node, output: int, context: Context) -> Lowered:
         return wrong
     stored = context.array(node.inputs[1].name)
 
-    def kernel() -> Array:
+    def kernel(held: Array) -> Array:
         # Stored as [in, out/group, *taps], and the taps run backwards.
-        blocks = stored().reshape(group, channels // group, width, *taps).swapaxes(1, 2)
+        blocks = held.reshape(group, channels // group, width, *taps).swapaxes(1, 2)
         behind = tuple(range(2, 2 + len(taps)))
         return np.flip(blocks.reshape(out, channels // group, *taps), behind)
 
-    return _affine(node, context, axes, (out, channels), group, Deferred(kernel, stored))
+    return _affine(node, context, axes, (out, channels), group, Lazy(kernel, stored))
 
 
 def _average_pool(node: gs.Node, output: int, context: Context) -> Lowered:
@@ -68,48 +67,68 @@ def _average_pool(node: gs.Node, output: int, context: Context) -> Lowered:
         return Obstacle(
             "average", "count_include_pad=0: at the border it divides by fewer elements"
         )
-    channels, share = shape[1], 1.0 / math.prod(taps)
-    kernel = Deferred(lambda: np.full((channels, 1, *taps), share))
-    return _affine(node, context, axes, (channels, channels), channels, kernel)
+    share, whole = 1.0 / math.prod(taps), (Axis(), Axis(), *axes)
+    step = context.step(node)
+    term = replace(
+        moved(node.inputs[0].name, whole, step),
+        unit=share == 1,
+        kernel=Lazy(lambda: np.full((1, 1, *taps), share)),
+    )
+    return single(term, step)
 
 
 def _global_average(node: gs.Node, output: int, context: Context) -> Lowered:
     shape = context.shape(node.inputs[0])
     if shape is None or len(shape) < 3:
         return None
-    return _mean(node, context, 1, None, kept=True)
+    return _reduced(node, range(2, len(shape)), len(shape), context, kept=True)
 
 
-def _reduce_mean(node: gs.Node, output: int, context: Context) -> Lowered:
-    """A mean over all axes but the first and one more: the channels are on that one."""
+def _reduce(node: gs.Node, output: int, context: Context) -> Lowered:
+    """ReduceMean, and ReduceSum over static axes: a mean times their length."""
     shape = context.shape(node.inputs[0])
-    axes = (
-        context.facts.value(node.inputs[1].name)
-        if len(node.inputs) > 1 and context.is_constant(node.inputs[1])
-        else node.attrs.get("axes")
-    )
-    if shape is None or axes is None or len(shape) < 3:
+    given = context.operand(node, 1)
+    axes = node.attrs.get("axes") if given is None else context.value(given)
+    if shape is None or (axes is None and given is not None):
         return None
-    rank = len(shape)
-    left = sorted(set(range(rank)) - {int(a) % rank for a in np.asarray(axes).reshape(-1)})
-    if len(left) != 2 or left[0] != 0:
+    if axes is None:
+        if attribute(node, "noop_with_empty_axes", 0):
+            return None
+        axes = range(len(shape))
+    chosen = sorted({int(a) % len(shape) for a in np.asarray(axes).reshape(-1)})
+    if not chosen or not shape:
         return None
-    channel = left[1]
-    order = (0, channel, *(i for i in range(1, rank) if i != channel))
-    return _mean(node, context, channel, plain(order), kept=bool(attribute(node, "keepdims", 1)))
+    factor = 1.0
+    if node.op == "ReduceSum":
+        lengths = [shape[a] for a in chosen]
+        if not all(isinstance(n, int) for n in lengths):
+            return Obstacle("shape", "the number of elements it sums is not known")
+        factor = float(math.prod(int(str(n)) for n in lengths))
+    kept = bool(attribute(node, "keepdims", 1))
+    return _reduced(node, chosen, len(shape), context, kept=kept, factor=factor)
 
 
-def _mean(
-    node: gs.Node, context: Context, channel: int, view: Perm | None, *, kept: bool
+def _reduced(
+    node: gs.Node,
+    chosen: Sequence[int],
+    rank: int,
+    context: Context,
+    *,
+    kept: bool,
+    factor: float = 1.0,
 ) -> Lowered:
-    shape = context.shape(node.inputs[0])
-    if shape is None or not isinstance(shape[channel], int):
-        return None
+    """The mean along some axes, times a number; without `kept` the result lacks them."""
     step = context.step(node)
-    conv = shifted((Axis(),) * (len(shape) - 2), int(str(shape[channel])), step)
-    conv = replace(conv, view=view, mean=True, reshaped=not kept)
-    perm = inverse(view) if kept else None
-    return AffineSum(((node.inputs[0].name, conv),), None, frozenset({step}), perm)
+    axes = [Axis(mean=i in chosen) for i in range(rank)]
+    view = list(range(rank))
+    if not kept:
+        view.sort(key=lambda i: i in chosen)
+        axes = [axes[i] for i in view]
+    hidden = 0 if kept else len(chosen)
+    term = moved(node.inputs[0].name, axes, step, tuple(view), hidden)
+    if factor != 1:
+        term = replace(term, unit=False, kernel=Lazy(lambda: np.full((1,) * rank, factor)))
+    return single(term, step)
 
 
 def _weight(node: gs.Node, context: Context) -> tuple[int, ...] | Obstacle:
@@ -163,16 +182,17 @@ def _affine(
     axes: tuple[Axis, ...],
     channels: tuple[int, int],
     group: int,
-    kernel: Deferred[Array],
-) -> AffineSum:
+    kernel: Lazy[Array],
+) -> Lowered:
     step = context.step(node)
-    conv = AffineConv(axes, channels, group, kernel, marks=(Mark((step,), axes, group),))
-    bias = context.operand(node, 2) if node.op != "AveragePool" else None
-    return AffineSum(
-        ((node.inputs[0].name, conv),),
-        context.array(bias.name) if bias is not None else None,
-        frozenset({step}),
-    )
+    mixing = Channels(1, *channels, group)
+    # One tap along the batch.
+    framed = Lazy(lambda k: k[:, :, None], kernel)
+    term = mixed(node.inputs[0].name, framed, (Axis(), Axis(), *axes), mixing, step)
+    bias = context.operand(node, 2)
+    if bias is None:
+        return single(term, step)
+    return single(term, step, Bias(context.array(bias.name), 1, channels[0]))
 
 
 RULES: dict[str, Rule] = {
@@ -180,5 +200,6 @@ RULES: dict[str, Rule] = {
     "ConvTranspose": _conv_transpose,
     "AveragePool": _average_pool,
     "GlobalAveragePool": _global_average,
-    "ReduceMean": _reduce_mean,
+    "ReduceMean": _reduce,
+    "ReduceSum": _reduce,
 }

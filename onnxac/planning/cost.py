@@ -75,6 +75,7 @@ class Cost:
 
 
 IMPOSSIBLE = Cost(nodes=math.inf)
+NOTHING = Cost()
 
 
 def total(costs: Iterable[Cost]) -> Cost:

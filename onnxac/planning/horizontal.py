@@ -17,7 +17,7 @@ from onnxac.algebra import Axis, Obstacle
 from onnxac.inference.dims import static
 from onnxac.inference.facts import Facts
 from onnxac.planning.cost import Cost, total, window_cost
-from onnxac.planning.recipes import size
+from onnxac.planning.steps import size
 
 # The estimate has to promise this much before a larger kernel is accepted.
 _WORTH = 0.9

@@ -23,11 +23,12 @@ import math
 
 import onnx_graphsurgeon as gs
 
-from onnxac.algebra import AffineSum
+from onnxac.algebra import Sum
 from onnxac.inference.facts import Facts
 from onnxac.planning.cost import Cost
-from onnxac.planning.recipes import arrange, size
+from onnxac.planning.recipes import recipe
 from onnxac.planning.search import Links, Plan, Policy, Search
+from onnxac.planning.steps import size
 
 _POLICIES: tuple[Policy, ...] = (
     lambda before, after: after.is_within(before),
@@ -39,7 +40,7 @@ _MAX_TOTAL = 200
 
 
 def make_plan(
-    definitions: dict[str, AffineSum],
+    definitions: dict[str, Sum],
     costs: dict[str, Cost],
     pinned: dict[str, str],
     named: frozenset[str],
@@ -72,7 +73,7 @@ def make_plan(
     return plan
 
 
-def _regions(definitions: dict[str, AffineSum]) -> list[list[str]]:
+def _regions(definitions: dict[str, Sum]) -> list[list[str]]:
     """Linear tensors that read each other, in graph order."""
     links = Links(definitions)
     for tensor, definition in definitions.items():
@@ -82,11 +83,11 @@ def _regions(definitions: dict[str, AffineSum]) -> list[list[str]]:
     return links.groups()
 
 
-def node_cost(node: gs.Node, output: str, definition: AffineSum, facts: Facts) -> Cost:
+def node_cost(node: gs.Node, output: str, definition: Sum, facts: Facts) -> Cost:
     """Cost of the node as it is in the graph."""
     made = sum(1 for t in node.outputs if t.name)
     if node.op in ("Conv", "ConvTranspose", "MatMul", "Gemm"):
-        return arrange(definition, output, facts).cost
+        return recipe(definition, output, facts).cost
     if node.op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"):
         return Cost(nodes=1)
     elements = size(facts.shape(output))
@@ -94,7 +95,7 @@ def node_cost(node: gs.Node, output: str, definition: AffineSum, facts: Facts) -
     weights = sum(size(facts.shape(t.name)) for t in node.inputs if facts.is_constant(t.name))
     macs = 0.0
     if node.op == "AveragePool":
-        macs = elements * math.prod(a.taps for a in definition.terms[0][1].axes or ())
+        macs = elements * definition.terms[0].taps
     return Cost(
         macs=macs, computing=0.01 * macs, elements=read + elements, weights=weights, nodes=1 / made
     )

@@ -17,7 +17,6 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxac.algebra import Obstacle
-from onnxac.algebra.frame import inverse, plain
 from onnxac.graph.model import Model
 from onnxac.graph.names import Names
 from onnxac.inference.dims import static
@@ -25,7 +24,7 @@ from onnxac.inference.facts import Facts
 from onnxac.inference.windows import window_axes
 from onnxac.planning.cost import Cost
 from onnxac.planning.horizontal import Branch, Stack, lengths, weigh
-from onnxac.planning.recipes import size
+from onnxac.planning.steps import size
 
 _ELEMENTWISE = {
     "Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "Elu", "Selu", "Celu",
@@ -77,10 +76,9 @@ class Commuter:
         if turn is None or perm is None or not self._is_unary(node):
             return
         out = node.outputs[0]
-        back = inverse(plain(tuple(perm)))
+        back = tuple(perm.index(i) for i in range(len(perm)))
         if not any(
-            n.op == "Transpose" and plain(tuple(n.attrs.get("perm", ()))) == back
-            for n in out.outputs
+            n.op == "Transpose" and tuple(n.attrs.get("perm", ())) == back for n in out.outputs
         ):
             return
         source = turn.inputs[0]

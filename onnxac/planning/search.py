@@ -1,6 +1,6 @@
 """The search for substitutions that pay, over one region of connected linear tensors.
 
-No weight is read: kernels are `Deferred`. Nothing is changed here.
+No weight is read: kernels are `Lazy`. Nothing is changed here.
 """
 
 from __future__ import annotations
@@ -8,19 +8,23 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
 
-from onnxac.algebra import AffineSum, Obstacle, substitute
-from onnxac.inference.dims import Shape, static
+from onnxac.algebra import Obstacle, Sum, substitute
+from onnxac.algebra.term import Term, reading
 from onnxac.inference.facts import Facts
-from onnxac.planning.cost import Cost, total
-from onnxac.planning.recipes import Arrangement, arrange
+from onnxac.planning.cost import NOTHING, Cost, total
+from onnxac.planning.recipes import recipe
 
 # What a step may cost: (before, after) → whether it is taken.
 Policy = Callable[[Cost, Cost], bool]
+
+
+# Whether what saves nothing is taken, and how many readers a tensor may have.
+_WAITING = ((False, math.inf), (True, 1), (True, math.inf))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +37,10 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Redefinition:
-    """A tensor that gets a new definition, and how that is written."""
+    """A tensor that gets a new definition."""
 
     tensor: str
-    definition: AffineSum
-    arrangement: Arrangement
+    definition: Sum
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +66,15 @@ class Plan:
 
 @dataclass
 class Definition:
-    """A linear tensor while the plan is made. `cost` is that of its present definition."""
+    """A linear tensor while the plan is made.
 
-    sum: AffineSum
+    cost   that of its present definition
+    parts  tensors that were put into it; none while it is as it was
+    """
+
+    sum: Sum
     cost: Cost
-    original: bool = True
+    parts: frozenset[str] = frozenset()
     version: int = 0
 
 
@@ -108,7 +115,7 @@ class Search:
 
     def __init__(
         self,
-        region: dict[str, AffineSum],
+        region: dict[str, Sum],
         costs: dict[str, Cost],
         pinned: dict[str, str],
         named: frozenset[str],
@@ -124,39 +131,40 @@ class Search:
                 self._readers[source][tensor] = None
         self._blocked: dict[str, Obstacle] = {}
         self._tried: dict[str, tuple[int, ...]] = {}
-        # Tensors with several readers, for when nothing is left to do with the others.
+        # Tensors that wait for when nothing is left to do with the others.
         self._shared: dict[str, None] = {}
-        self._links = Links(region)
+        # Tensors that are gone, each with what had been put into it.
+        self._gone: dict[str, frozenset[str]] = {}
         self._first = {t: d.sum for t, d in self._live.items()}
-        # What was put into each tensor, in order, and tensors that are gone by it.
-        self._taken: dict[str, list[tuple[str, AffineSum]]] = defaultdict(list)
-        self._gone: dict[str, Definition] = {}
         self.declined = False
 
     def run(self) -> None:
         """Substitute until nothing changes, and give back what nothing came of.
 
-        A tensor with one reader goes first: nothing is written twice by that. One with several
-        waits: it may itself be what takes in what it is made of. Of these, those that save
-        time come before those that only save nothing.
+        A tensor with one reader goes first, where that saves time: nothing is written twice by
+        that. Others wait: they may themselves be what takes in what they are made of. `_WAITING`
+        is the order in which they come.
         """
         order = list(reversed(self._live))
-        while self._sweep(order) or self._share(ties=False) or self._share(ties=True):
+        while self._sweep(order) or any(self._wait(o, ties=t) for t, o in _WAITING):
             pass
-        for tensor in [t for t, d in self._live.items() if not d.original]:
-            self._give_back(tensor)
+        for tensor in [t for t, d in self._live.items() if d.parts]:
+            self._read_equals(tensor)
 
     def _sweep(self, order: list[str]) -> bool:
         """Consider whatever changed; whether anything came of it."""
         stale = (t for t in order if t in self._live and self._stale(t))
-        taken = [self._consider(t, lambda saved: False) for t in stale]
+        taken = [self._consider(t, lambda readers, saves: readers == 1 and saves) for t in stale]
         return any(taken)
 
-    def _share(self, *, ties: bool) -> bool:
-        """Consider the tensors that wait; whether anything came of it."""
+    def _wait(self, most: float, *, ties: bool) -> bool:
+        """Consider the tensors that wait and have at most so many readers."""
         waiting, self._shared = self._shared, {}
         live = (t for t in waiting if t in self._live and self._readers[t])
-        taken = [self._consider(t, lambda saved: ties or saved > 0) for t in live]
+        taken = [
+            self._consider(t, lambda readers, saves: readers <= most and (ties or saves))
+            for t in live
+        ]
         return any(taken)
 
     def _stale(self, tensor: str) -> bool:
@@ -168,10 +176,10 @@ class Search:
         self._tried[tensor] = stamp
         return bool(readers)
 
-    def _consider(self, tensor: str, shares: Callable[[float], bool]) -> bool:
+    def _consider(self, tensor: str, now: Callable[[int, bool], bool]) -> bool:
         """Substitute the tensor where it pays.
 
-        shares  whether several readers may take it in for what that saves, in nanoseconds
+        now  whether so many readers may take it in already, where that saves time or does not
         """
         taken: dict[str, Definition] = {}
         refused: Obstacle | None = None
@@ -187,7 +195,7 @@ class Search:
             before = total([self._live[tensor].cost, *(self._live[r].cost for r in taken)])
             after = total([d.cost for d in taken.values()])
             if self._policy(before, after):
-                if len(taken) > 1 and not shares(before.time - after.time):
+                if not now(len(taken), after.time < 0.999999 * before.time):
                     self._shared[tensor] = None
                     return False
                 self._commit(tensor, taken, whole=True)
@@ -207,13 +215,18 @@ class Search:
 
     def _substituted(self, reader: str, tensor: str) -> Definition | Obstacle:
         old = self._live[reader]
-        lengths = _lengths(self._facts.shape(tensor), old.sum)
         merged = substitute(
-            old.sum, tensor, self._live[tensor].sum, lengths, self._tolerance(tensor)
+            old.sum,
+            tensor,
+            self._live[tensor].sum,
+            self._facts.shape,
+            reader,
+            self._tolerance(tensor),
         )
         if isinstance(merged, Obstacle):
             return merged
-        return Definition(merged, arrange(merged, reader, self._facts).cost, False, old.version + 1)
+        parts = old.parts | self._live[tensor].parts | {tensor}
+        return Definition(merged, recipe(merged, reader, self._facts).cost, parts, old.version + 1)
 
     def _tolerance(self, tensor: str) -> float:
         """How far two roundings of one constant lie apart, relative to its size."""
@@ -222,49 +235,57 @@ class Search:
 
     def _commit(self, tensor: str, readers: dict[str, Definition], *, whole: bool) -> None:
         for reader, definition in readers.items():
-            self._live[reader] = definition
+            # Where the tensor stays, the reader does not hang on what became of it.
+            own = definition.parts if whole else self._live[reader].parts | {tensor}
+            self._live[reader] = replace(definition, parts=own)
             for source in definition.sum.sources:
                 self._readers[source][reader] = None
             del self._readers[tensor][reader]
-            self._taken[reader].append((tensor, self._live[tensor].sum))
-            if whole:
-                self._links.join(tensor, reader)
         if whole:
-            if len(readers) == 1:
-                self._gone[tensor] = self._live[tensor]
+            self._gone[tensor] = self._live[tensor].parts
             for source in self._live[tensor].sum.sources:
                 self._readers[source].pop(tensor, None)
             del self._live[tensor]
             self._blocked.pop(tensor, None)
 
-    def _give_back(self, reader: str) -> None:
-        """Let tensors live again that the reader only adds up: their nodes stay as they are."""
-        pieces = arrange(self._live[reader].sum, reader, self._facts).pieces
-        alone = {(p.source, id(p.conv.kernel)) for p in pieces if p.kind != "direct"}
-        for tensor, taken in list(self._taken[reader]):
-            terms = [(s, id(c.kernel)) for s, c in taken.terms]
-            if tensor in self._gone and len(terms) == 1 and terms[0] in alone:
-                without = self._replayed(reader, leaving=tensor)
-                apart = without.cost + self._gone[tensor].cost
-                if apart.is_within(self._live[reader].cost):
-                    self._live[reader] = without
-                    self._live[tensor] = self._gone.pop(tensor)
-                    self._taken[reader] = [t for t in self._taken[reader] if t[0] != tensor]
+    def _read_equals(self, reader: str) -> None:
+        """Read tensors that terms are equal to, where that is no dearer than to compute them.
 
-    def _replayed(self, reader: str, leaving: str) -> Definition:
-        """The reader's definition without the substitution of one tensor."""
-        made = self._first[reader]
-        for tensor, inner in self._taken[reader]:
-            if tensor != leaving and tensor in made.sources:
-                lengths = _lengths(self._facts.shape(tensor), made)
-                found = substitute(made, tensor, inner, lengths, self._tolerance(tensor))
-                if isinstance(found, Obstacle):
-                    return self._live[reader]
-                made = found
-        if leaving not in made.sources:
-            return self._live[reader]
-        cost = arrange(made, reader, self._facts).cost
-        return Definition(made, cost, made is self._first[reader], self._live[reader].version + 1)
+        So what a sum only adds up stays as it was, and what is there anyway is not computed twice.
+        """
+        for term in self._live[reader].sum.terms:
+            equal = term.equals
+            if equal is None or term not in self._live[reader].sum.terms:
+                continue
+            old = self._live[reader]
+            biases = tuple(b for b in old.sum.biases if not any(b is e for e in equal.bias))
+            if len(biases) + len(equal.bias) != len(old.sum.biases):
+                continue
+            terms = tuple(reading(equal.tensor) if t is term else t for t in old.sum.terms)
+            without = Sum(terms, biases, old.sum.steps)
+            again = self._again(equal.tensor, term)
+            cost = recipe(without, reader, self._facts).cost
+            if (cost + (again.cost if again else NOTHING)).is_within(old.cost):
+                if _is_same(without, self._first[reader]):
+                    self._live[reader] = Definition(self._first[reader], self._own[reader])
+                else:
+                    parts = old.parts - self._gone.get(equal.tensor, frozenset()) - {equal.tensor}
+                    self._live[reader] = Definition(without, cost, parts, old.version + 1)
+                if again is not None:
+                    self._live[equal.tensor] = again
+
+    def _again(self, tensor: str, term: Term) -> Definition | None:
+        """The definition of a tensor that was substituted away; None where it is still there."""
+        if tensor in self._live:
+            return None
+        assert term.equals is not None
+        first = self._first[tensor]
+        before = first.terms[0]
+        if len(first.terms) == 1 and before.kernel is term.kernel and before.source == term.source:
+            return Definition(first, self._own[tensor])
+        definition = Sum((replace(term, equals=None),), term.equals.bias, first.steps)
+        cost = recipe(definition, tensor, self._facts).cost
+        return Definition(definition, cost, self._gone[tensor])
 
     def outcome(self) -> Outcome:
         """What of it is cheaper than the nodes it replaces."""
@@ -272,9 +293,9 @@ class Search:
         for tensor, definition in self._live.items():
             if tensor not in self._named and _is_alias(definition.sum):
                 found.aliases[tensor] = definition.sum.sources[0]
-        for component in self._links.groups():
+        for component in self._components():
             kept = [t for t in component if t in self._live and t not in found.aliases]
-            changed = [t for t in kept if not self._live[t].original]
+            changed = [t for t in kept if self._live[t].parts]
             before = total(self._own[t] for t in component)
             after = total(self._live[t].cost for t in kept)
             pays = after.is_within(before) and (
@@ -282,24 +303,36 @@ class Search:
             )
             found.time += after.time if pays else before.time
             if changed and pays:
-                made = [
-                    Redefinition(t, self._live[t].sum, arrange(self._live[t].sum, t, self._facts))
-                    for t in changed
-                ]
-                found.changes.append(Change(tuple(made), before, after))
+                made = tuple(Redefinition(t, self._settled(t)) for t in changed)
+                found.changes.append(Change(made, before, after))
         return found
 
+    def _components(self) -> list[list[str]]:
+        """Tensors that hang together: what was put into what."""
+        links = Links(self._first)
+        for tensor, definition in self._live.items():
+            for part in definition.parts - self._live.keys():
+                links.join(part, tensor)
+        return links.groups()
 
-def _is_alias(definition: AffineSum) -> bool:
-    ((_, conv),) = definition.terms if len(definition.terms) == 1 else ((None, None),)
+    def _settled(self, tensor: str) -> Sum:
+        """The definition, with the steps of all that went into it."""
+        live = self._live[tensor]
+        steps = frozenset().union(*(self._first[p].steps for p in (tensor, *live.parts)))
+        return replace(live.sum, steps=steps)
+
+
+def _is_same(definition: Sum, first: Sum) -> bool:
+    """Whether a definition is a sum of tensors again, as it was at first."""
     return (
-        conv is not None
-        and conv.axes is None
-        and conv.unit
-        and not conv.view
-        and not definition.perm
-        and definition.bias is None
+        all(t.is_source for t in (*definition.terms, *first.terms))
+        and sorted(t.source for t in definition.terms) == sorted(t.source for t in first.terms)
+        and set(map(id, definition.biases)) == set(map(id, first.biases))
     )
+
+
+def _is_alias(definition: Sum) -> bool:
+    return len(definition.terms) == 1 and definition.terms[0].is_source and not definition.biases
 
 
 def _dearer(before: Cost, after: Cost) -> Obstacle:
@@ -310,9 +343,3 @@ def _dearer(before: Cost, after: Cost) -> Obstacle:
             "cost", f"merging takes {after.macs:,.0f} multiply-adds instead of {before.macs:,.0f}"
         )
     return Obstacle("cost", "merging would run longer: it moves more data, or needs more nodes")
-
-
-def _lengths(shape: Shape | None, reader: AffineSum) -> list[int | None]:
-    if shape is not None:
-        return static(shape)
-    return [None] * max((len(c.axes or ()) for _, c in reader.terms), default=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import onnx
@@ -16,16 +16,23 @@ from onnxac.graph.model import from_proto
 from onnxac.inference.dims import Extent, Shape
 from onnxac.inference.facts import Facts
 from onnxac.planning.cost import NOMINAL_EXTENT
-from onnxac.planning.recipes import size
+from onnxac.planning.steps import size
 from onnxac.report import GraphStats, ModelInfo
 
 
-def model_info(model: ModelProto, facts: Facts, digest: str, path: str | None = None) -> ModelInfo:
+def model_info(
+    model: ModelProto,
+    facts: Facts,
+    digest: str,
+    path: str | None = None,
+    added: Mapping[str, Shape] | None = None,
+) -> ModelInfo:
     """Description of a model.
 
     facts   what is known of it, or of the model it was made from
     digest  its SHA-256 in hexadecimal
     path    the file it is in, if the report should name one
+    added   shapes of tensors that `facts` does not know
     """
     return ModelInfo(
         path=path,
@@ -33,7 +40,7 @@ def model_info(model: ModelProto, facts: Facts, digest: str, path: str | None = 
         ir_version=model.ir_version,
         opset=next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1),
         producer=" ".join(filter(None, (model.producer_name, model.producer_version))),
-        stats=graph_stats(model, facts),
+        stats=graph_stats(model, facts, added or {}),
     )
 
 
@@ -56,13 +63,13 @@ def digest_of(model: ModelProto | Path) -> str:
     return digest.hexdigest()
 
 
-def graph_stats(model: ModelProto, facts: Facts) -> GraphStats:
+def graph_stats(model: ModelProto, facts: Facts, added: Mapping[str, Shape]) -> GraphStats:
     """Figures of the model's main graph; bytes include external data."""
     graph = model.graph
     stored = {t.name: tuple(t.dims) for t in graph.initializer}
 
     def shape(name: str) -> Shape | None:
-        return stored.get(name) or facts.shape(name)
+        return stored.get(name) or added.get(name) or facts.shape(name)
 
     macs = [_macs(n, shape) for n in graph.node]
     dynamic = any(isinstance(d, Extent) for i in graph.input for d in facts.shape(i.name) or ())

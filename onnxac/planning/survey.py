@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import onnx_graphsurgeon as gs
 
-from onnxac.algebra import AffineSum, Obstacle
+from onnxac.algebra import Obstacle, Sum
 from onnxac.graph.model import Model, captured_names
 from onnxac.graph.reachable import alive
 from onnxac.inference.constants import OLDEST_OPSET
@@ -44,7 +44,7 @@ class Survey:
     """
 
     facts: Facts
-    definitions: dict[str, AffineSum]
+    definitions: dict[str, Sum]
     costs: dict[str, Cost]
     pinned: dict[str, str]
     named: frozenset[str]
@@ -83,7 +83,7 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
                 region = regions.get(tensor.name)
                 found = _nested(model, node) or _definition(node, index, context, region, left)
                 lowered[tensor.name] = found
-                if isinstance(found, AffineSum):
+                if isinstance(found, Sum):
                     costs[tensor.name] = node_cost(node, tensor.name, found, facts)
                     costs[tensor.name] += Cost(nodes=len(region.inner) if region else 0)
                     stack = stacks.get(tensor.name)
@@ -97,7 +97,7 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
     pinned = {**folding.needed(nodes), **_pins(model, nodes, lowered, captured)}
     # A part of a Concat is joined to become one convolution, not to be spread out again.
     pinned |= {s.tensor: f"{s.tensor} is one convolution's" for s in stacks.values() if s.partial}
-    definitions = {t: s for t, s in lowered.items() if isinstance(s, AffineSum)}
+    definitions = {t: s for t, s in lowered.items() if isinstance(s, Sum)}
     obstacles = {t: o for t, o in lowered.items() if isinstance(o, Obstacle)} | commuter.declined
     blocked = tuple(Blocked(t, o) for t, o in obstacles.items())
     return Survey(
@@ -146,7 +146,7 @@ def _pins(
     for name in captured:
         pinned.setdefault(name, f"{name} is read inside a subgraph")
     for node in nodes:
-        linear = [isinstance(lowered.get(t.name), AffineSum) for t in node.outputs if t.name]
+        linear = [isinstance(lowered.get(t.name), Sum) for t in node.outputs if t.name]
         if linear and all(linear):
             continue
         for tensor in node.inputs:

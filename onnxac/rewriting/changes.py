@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 
 import onnx_graphsurgeon as gs
 
-from onnxac.algebra import Axis
-from onnxac.algebra.affine import Mark
+from onnxac.algebra import Axis, Channels, Term
+from onnxac.algebra.term import Mark
 from onnxac.graph.model import Model
-from onnxac.planning.recipes import Piece
 from onnxac.planning.search import Blocked
+from onnxac.planning.ways import Piece
 from onnxac.report import Branch, FusedOperator, Fusion, NodeRef, Refusal
 from onnxac.rewriting.rewrite import Applied, AppliedChange
 
@@ -69,25 +69,35 @@ def _ref(node: gs.Node) -> NodeRef:
 
 
 def _operator(roll: Roll, node: gs.Node, piece: Piece) -> FusedOperator:
-    conv = piece.conv
-    axes = conv.axes or ()
-    out, width = conv.channels
+    term = piece.term
+    spatial = _spatial(term)
+    axes = tuple((term.axes or ())[i] for i in spatial)
+    channels = term.channels or Channels(1, 1, 1, 1)
     return FusedOperator(
         node=_ref(node),
-        source=piece.source,
-        in_channels=width,
-        out_channels=out,
+        source=term.source,
+        in_channels=channels.width,
+        out_channels=channels.out,
         taps=tuple(a.taps for a in axes),
         stride=tuple(a.stride for a in axes),
         dilation=tuple(a.dilation for a in axes),
         pads=tuple(int(p) for p in node.attrs.get("pads", ())),
-        group=conv.group,
-        branches=tuple(_branch(roll, mark, axes) for mark in conv.marks),
+        group=channels.group,
+        branches=tuple(_branch(roll, mark, spatial, axes) for mark in term.marks),
     )
 
 
-def _branch(roll: Roll, mark: Mark, axes: tuple[Axis, ...]) -> Branch:
-    own = mark.axes if len(mark.axes) == len(axes) else (Axis(),) * len(axes)
+def _spatial(term: Term) -> list[int]:
+    """Axes of the frame along which a kernel is drawn: neither the channels nor the batch."""
+    axes = term.axes or ()
+    at = None if term.channels is None else term.channels.axis
+    rest = [i for i in range(len(axes)) if i != at]
+    batch = next((i for i in rest if axes[i].is_identity), None)
+    return [i for i in rest if i != batch] if len(axes) > 2 else []
+
+
+def _branch(roll: Roll, mark: Mark, spatial: list[int], axes: tuple[Axis, ...]) -> Branch:
+    own = tuple(mark.axes[i] if i < len(mark.axes) else Axis() for i in spatial)
     return Branch(
         nodes=tuple(roll.refs[s] for s in mark.steps if s not in roll.unknown),
         taps=tuple(a.taps for a in own),

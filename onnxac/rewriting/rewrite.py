@@ -7,31 +7,37 @@ last reader by this goes; what had none to begin with stays.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from onnx import TensorProto
 
-from onnxac.algebra import Deferred, Obstacle
-from onnxac.algebra.frame import Perm
+from onnxac.algebra import Obstacle
+from onnxac.algebra.lazy import remembering
 from onnxac.graph.model import Model, captured_names
 from onnxac.graph.names import Names
 from onnxac.graph.reachable import alive
 from onnxac.inference.facts import Facts
 from onnxac.planning.folding import Folding
-from onnxac.planning.recipes import Piece
+from onnxac.planning.recipes import recipe
 from onnxac.planning.search import Blocked, Change, Plan, Redefinition
-from onnxac.rewriting.builder import NotFiniteError
-from onnxac.rewriting.emit import Emitted, Emitter
+from onnxac.planning.steps import Dims
+from onnxac.planning.ways import Piece
+from onnxac.rewriting.builder import Builder, Built, NotFiniteError
 
 
 @dataclass
 class Applied:
-    """What was done. Nodes are graphsurgeon's; `operators` pairs a new node with its piece."""
+    """What was done. Nodes are graphsurgeon's; `operators` pairs a new node with its piece.
+
+    dims  of what new nodes make, by name
+    """
 
     changes: list[AppliedChange] = field(default_factory=list)
     blocked: list[Blocked] = field(default_factory=list)
     removed: list[gs.Node] = field(default_factory=list)
+    dims: dict[str, Dims] = field(default_factory=dict)
 
 
 @dataclass
@@ -51,7 +57,6 @@ class Rewriter:
         self._graph = model.graph
         self._nodes = list(model.graph.nodes)
         self._place = {id(n): i for i, n in enumerate(self._nodes)}
-        self._limit = 0
         self._tensors = {t.name: t for n in self._nodes for t in (*n.inputs, *n.outputs) if t.name}
         self._tensors.update((t.name, t) for t in (*self._graph.inputs, *self._graph.outputs))
         self._names = Names(model)
@@ -64,19 +69,18 @@ class Rewriter:
         for change in plan.changes:
             try:
                 # Weights that overflow are refused below; NumPy need not warn of them.
-                with np.errstate(over="ignore", invalid="ignore"):
-                    emitted = [(r, self._emit(r)) for r in change.redefinitions]
+                with np.errstate(over="ignore", invalid="ignore"), remembering():
+                    emitted = [(r, self._build(r)) for r in change.redefinitions]
             except NotFiniteError as error:
                 done.blocked.append(
                     Blocked(change.redefinitions[0].tensor, Obstacle("values", str(error)))
                 )
                 continue
-            finally:
-                Deferred.forget()
             applied = AppliedChange(change, [], [])
             for redefinition, result in emitted:
                 applied.added += result.nodes
                 applied.operators += result.operators
+                done.dims.update(result.dims)
                 replaced[self._detach(redefinition.tensor, result.nodes)] += result.nodes
             done.changes.append(applied)
         nodes: list[gs.Node] = []
@@ -94,29 +98,28 @@ class Rewriter:
         self._forget(gone)
         return done
 
-    def _emit(self, redefinition: Redefinition) -> Emitted:
-        maker = self._tensors[redefinition.tensor].inputs[0]
-        self._limit = self._place[id(maker)]
-        emitter = Emitter(
-            self._tensors, self._facts, self._names.unique, self._wish, self._existing
+    def _build(self, redefinition: Redefinition) -> Built:
+        name, definition = redefinition.tensor, redefinition.definition
+        target = self._tensors[name]
+        bias = definition.bias()
+        if bias is None:
+            definition = replace(definition, biases=())
+        kind = (self._facts.dtype(name) or TensorProto.FLOAT, self._facts.opset)
+        builder = Builder(
+            target,
+            target.inputs[0],
+            kind,
+            self._tensors.__getitem__,
+            self._names.unique,
+            self._wish,
         )
-        return emitter.emit(redefinition, maker)
-
-    def _existing(self, tensor: gs.Tensor, perm: Perm) -> gs.Tensor | None:
-        """A Transpose of the tensor that the graph has had from the beginning."""
-        for node in tensor.outputs:
-            if (
-                node.op == "Transpose"
-                and tuple(node.attrs.get("perm", ())) == perm
-                and node.outputs
-            ):
-                made: gs.Tensor = node.outputs[0]
-                return made if self._place[id(node)] < self._limit else None
-        return None
+        rank = len(self._facts.shape(name) or ()) or definition.rank or 0
+        axis = next((b.axis for b in definition.biases if b.axis is not None), 0)
+        return builder.build(recipe(definition, name, self._facts), bias, axis, rank)
 
     def _wish(self, piece: Piece) -> str:
         """Name for a new operator: that of the branch with the largest kernel."""
-        largest = max(piece.conv.marks, key=lambda m: np.prod([a.taps for a in m.axes]))
+        largest = max(piece.term.marks, key=lambda m: np.prod([a.taps for a in m.axes]))
         named = [self._nodes[s] for s in largest.steps if self._nodes[s].name]
         windowed = [n for n in named if n.op in ("Conv", "ConvTranspose", "MatMul", "Gemm")]
         chosen = (windowed or named)[:1]

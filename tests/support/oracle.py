@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxac.algebra import AffineConv, AffineSum, Axis
+from onnxac.algebra import Axis, Sum, Term
 
 Array = NDArray[np.float64]
 
@@ -39,36 +40,67 @@ def reads(axis: Axis, length: int) -> list[list[int | str]]:
     ]
 
 
-def convolve(conv: AffineConv, x: Array) -> Array:
-    """The convolution of x, [channels, *spatial]."""
-    kernel = conv.kernel()
-    if conv.axes is None:
+def framed(term: Term, x: Array) -> Array:
+    """The source with its axes where the view says."""
+    order: list[int] = []
+    dims: list[int] = []
+    for entry in term.view:
+        parts = [entry] if isinstance(entry, int) else list(entry or ())
+        order += parts
+        dims.append(math.prod(x.shape[i] for i in parts))
+    rest = [i for i in range(x.ndim) if i not in order]
+    return x.transpose(*order, *rest).reshape(dims)
+
+
+def convolve(term: Term, x: Array) -> Array:
+    """The term of the source x, all its axes included."""
+    kernel = term.kernel()
+    if term.axes is None:
         return np.asarray(kernel * x)
-    maps = [reads(a, n) for a, n in zip(conv.axes, x.shape[1:], strict=True)]
-    out, width = conv.channels
-    per_in, per_out = width // conv.group, out // conv.group
-    fill = np.zeros(width) if conv.fill is None else conv.fill()
-    y = np.zeros((out, *map(len, maps)))
-    for o in range(out):
-        for at in itertools.product(*(range(len(m)) for m in maps)):
-            for taps in itertools.product(*(range(a.taps) for a in conv.axes)):
-                where = [m[p][k] for m, p, k in zip(maps, at, taps, strict=True)]
-                for i in range(per_in):
-                    channel = o // per_out * per_in + i
-                    y[(o, *at)] += kernel[(o, i, *taps)] * _value(x, channel, where, fill)
-    return y
+    x = framed(term, x)
+    for number, axis in enumerate(term.axes):
+        if axis.mean:
+            x = x.mean(axis=number, keepdims=True)
+    still = [Axis() if a.mean else a for a in term.axes]
+    maps = [reads(a, n) for a, n in zip(still, x.shape, strict=True)]
+    channels = term.channels
+    if channels is None:
+        kernel = kernel[None, None]
+    else:
+        # One "output channel" more than taps: its axis is not convolved.
+        maps[channels.axis] = [[o] for o in range(channels.out)]
+        kernel = np.expand_dims(kernel, 2 + channels.axis)
+    fill = np.zeros(1) if term.fill is None else term.fill().reshape(-1)
+    y = np.zeros([len(m) for m in maps])
+    for at in itertools.product(*(range(len(m)) for m in maps)):
+        for taps in itertools.product(*(range(n) for n in kernel.shape[2:])):
+            where = [m[p][k] for m, p, k in zip(maps, at, taps, strict=True)]
+            if channels is None:
+                y[at] += kernel[(0, 0, *taps)] * _value(x, where, float(fill[0]))
+                continue
+            o = at[channels.axis]
+            per_in, per_out = channels.width // channels.group, channels.out // channels.group
+            for i in range(per_in):
+                channel = o // per_out * per_in + i
+                where[channels.axis] = channel
+                held = float(fill[channel % len(fill)])
+                y[at] += kernel[(o, i, *taps)] * _value(x, where, held)
+    shown = len(term.axes) - term.hidden
+    return y.reshape(y.shape[:shown])
 
 
-def _value(x: Array, channel: int, where: Sequence[int | str], fill: Array) -> float:
+def _value(x: Array, where: Sequence[int | str], fill: float) -> float:
     if "beyond" in where:
-        return float(fill[channel])
-    return 0.0 if "between" in where else float(x[(channel, *map(int, where))])
+        return fill
+    return 0.0 if "between" in where else float(x[tuple(int(w) for w in where)])
 
 
-def evaluate(definition: AffineSum, sources: Mapping[str, Array]) -> Array:
-    """The sum of convolutions of the sources, plus the bias."""
-    total = np.asarray(sum(convolve(c, sources[s]) for s, c in definition.terms))
-    if definition.bias is None:
-        return total
-    bias = definition.bias()
-    return total + bias.reshape(bias.shape + (1,) * (total.ndim - bias.ndim))
+def evaluate(definition: Sum, sources: Mapping[str, Array]) -> Array:
+    """The sum of terms, plus the biases."""
+    total = np.asarray(sum(convolve(t, sources[t.source]) for t in definition.terms))
+    for bias in definition.biases:
+        values = bias.values()
+        if bias.axis is not None:
+            values = values.reshape(-1, *[1] * (total.ndim - 1 - bias.axis))
+        total = total + values
+    return total

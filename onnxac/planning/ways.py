@@ -1,0 +1,632 @@
+"""The ways to write one term: each operator that can do it, on the axes that it wants.
+
+An operator has its own order of axes: Conv wants [batch, channels, spatial…], x·W wants the
+channels last, W·x last but one. So a way is: bring the source into that order, apply the
+operator, bring the result into the order of the tensor's axes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from onnxac.algebra import Axis, Lazy, Obstacle, Sum, Term
+from onnxac.algebra.kernel import Array
+from onnxac.algebra.layout import GROUPED, Entry
+from onnxac.graph.operators import runs
+from onnxac.inference.dims import Dim, Extent
+from onnxac.inference.facts import Facts
+from onnxac.planning.cost import IMPOSSIBLE, NOTHING, Cost, total, window_cost
+from onnxac.planning.steps import (
+    Dims,
+    Step,
+    Weight,
+    padded,
+    rearranged,
+    size,
+    sliced,
+)
+
+_FAR = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One way to write one term.
+
+    steps     from the source on, in order
+    tail      what brings the result into the order of the tensor's axes
+    host      number of the step that can take a bias in along the term's channels
+    negative  it is subtracted
+    """
+
+    term: Term
+    steps: tuple[Step, ...] = ()
+    tail: tuple[Step, ...] = ()
+    host: int | None = None
+    negative: bool = False
+    cost: Cost = NOTHING
+
+    @property
+    def tail_key(self) -> tuple[object, ...]:
+        """Equal for pieces that can be added up before their tail."""
+        return tuple(s.key for s in self.tail)
+
+
+class Site:
+    """The tensor that is written: its shape, element type, opset, and bias."""
+
+    def __init__(self, definition: Sum, tensor: str, facts: Facts) -> None:
+        self.facts, self.opset = facts, facts.opset
+        self.dtype, self.shape = facts.dtype(tensor), facts.shape(tensor)
+        self.elements = size(self.shape)
+        biases = definition.biases
+        self.has_bias = bool(biases)
+        self.bias_size = max((b.size for b in biases), default=0)
+        self.bias_axis = next((b.axis for b in biases if b.size > 1), None)
+
+    def without_bias(self) -> Site:
+        """The same tensor, for what does not take a bias in."""
+        bare = copy(self)
+        bare.has_bias = False
+        return bare
+
+    def hosts(self, piece: Piece) -> bool:
+        """Whether the piece's operator can take the bias in."""
+        channels = piece.term.channels
+        if piece.host is None or channels is None or not self.has_bias:
+            return False
+        return self.bias_axis in (None, channels.axis)
+
+
+def write(term: Term, site: Site) -> Piece:
+    """The cheapest way to write a term; its cost is IMPOSSIBLE where no operator does it."""
+    best, least = Piece(term, cost=IMPOSSIBLE), math.inf
+    for way in _Writer(term, site).ways():
+        time = way.cost.time
+        if site.has_bias and not site.hosts(way):
+            # What does not take the bias in needs an Add behind it.
+            time += Cost(elements=2 * site.elements, nodes=1).time
+        if time < least:
+            best, least = way, time
+        if len(way.steps) <= 1 and not way.tail and (site.hosts(way) or not site.has_bias):
+            break
+    return best
+
+
+class _Writer:
+    """Writes one term. Dims are those of the frame's axes, before and after the operator."""
+
+    def __init__(self, term: Term, site: Site) -> None:
+        self.term, self.site = term, site
+        self.axes = term.axes or ()
+        self.source = self._source_dims()
+        self.before = tuple(self._dim(e) for e in term.view)
+        shown = len(self.axes) - term.hidden
+        shape = site.shape
+        self.after: Dims = tuple(
+            1 if i >= shown else shape[i] if shape is not None else self._made(i)
+            for i in range(len(self.axes))
+        )
+
+    def _source_dims(self) -> Dims:
+        term = self.term
+        shape = self.site.facts.shape(term.source)
+        if shape is not None:
+            return tuple(shape)
+        dims: list[Dim] = [Extent(f"?{term.source}.{i}") for i in range(len(self.axes))]
+        if term.channels is not None:
+            dims[term.channels.axis] = term.channels.width
+        return tuple(dims)
+
+    def _dim(self, entry: Entry) -> Dim:
+        if entry is None:
+            return 1
+        if isinstance(entry, int):
+            return self.source[entry]
+        dims = [self.source[i] for i in entry]
+        if entry and all(isinstance(d, int) for d in dims):
+            return math.prod(int(str(d)) for d in dims)
+        return Extent(f"?{self.term.source}.{entry}")
+
+    def _made(self, axis: int) -> Dim:
+        channels = self.term.channels
+        if channels is not None and channels.axis == axis:
+            return channels.out
+        dim, geometry = self.before[axis], self.axes[axis]
+        if isinstance(dim, int):
+            return geometry.length(dim)
+        return dim.through(geometry) or Extent(f"?made.{axis}")
+
+    # All ways, the likeliest first.
+
+    def ways(self) -> Iterator[Piece]:
+        """Ways to write the term."""
+        term = self.term
+        if term.axes is None:
+            yield self._number()
+            return
+        if term.unit and term.is_pointwise:
+            yield from self._plain()
+            return
+        if any(a.mean for a in self.axes):
+            yield from self._averaged()
+            return
+        if term.is_diagonal:
+            yield from self._scaled()
+        conv_first = term.channels is None or term.channels.axis == 1
+        kinds = [self._convolved, self._multiplied]
+        for kind in kinds if conv_first and len(self.axes) > 2 else reversed(kinds):
+            yield from kind()
+        yield from self._moved()
+        yield from self._whole()
+
+    def _piece(
+        self,
+        steps: Sequence[Step],
+        tail: Sequence[Step] = (),
+        host: int | None = None,
+        term: Term | None = None,
+    ) -> Piece:
+        cost = total(s.cost for s in (*steps, *tail))
+        return Piece(term or self.term, tuple(steps), tuple(tail), host, cost=cost)
+
+    def _number(self) -> Piece:
+        if self.term.unit:
+            return Piece(self.term)
+        if float(self.term.kernel()) == -1:
+            return Piece(self.term, negative=True)
+        cost = Cost(elements=2 * self.site.elements, weights=1, nodes=1)
+        dims = self.site.shape or ()
+        return self._piece([Step("Mul", dims, cost, {}, (Weight("scale", self.term.kernel),))])
+
+    def _plain(self) -> Iterator[Piece]:
+        """The source, its axes in another order."""
+        shown = len(self.axes) - self.term.hidden
+        view, target = self.term.view[:shown], self.after[:shown]
+        tail = rearranged(self.source, view, target, self.site.opset)
+        if tail is not None:
+            yield self._piece((), tail)
+
+    def _averaged(self) -> Iterator[Piece]:
+        """First the means, in the source's own order of axes; then the rest of the term."""
+        term = self.term
+        chosen = [
+            e for e, a in zip(term.view, self.axes, strict=True) if a.mean and isinstance(e, int)
+        ]
+        if len(chosen) < sum(a.mean for a in self.axes):
+            return
+        dims = tuple(1 if i in chosen else d for i, d in enumerate(self.source))
+        cost = Cost(elements=size(self.source) + size(dims), nodes=1)
+        rank = len(self.source)
+        pooled = sorted(chosen) == list(range(2, rank)) and runs(
+            "GlobalAveragePool", self.site.dtype
+        )
+        if pooled:
+            step = Step("GlobalAveragePool", dims, cost)
+        elif self.site.opset < 18:
+            step = Step("ReduceMean", dims, cost, {"axes": sorted(chosen), "keepdims": 1})
+        else:
+            held = (Weight("axes", integers=tuple(sorted(chosen))),)
+            step = Step("ReduceMean", dims, cost, {"keepdims": 1}, held)
+        rest = _Writer(self._still(), self.site)
+        rest.source = dims
+        rest.before = tuple(rest._dim(e) for e in rest.term.view)
+        for way in rest.ways():
+            host = None if way.host is None else way.host + 1
+            told = replace(term, channels=way.term.channels)
+            yield self._piece((step, *way.steps), way.tail, host, told)
+
+    def _still(self) -> Term:
+        """What is left of the term when the means are there already."""
+        term, shown = self.term, len(self.axes) - self.term.hidden
+        gone = [i for i, a in enumerate(self.axes) if a.mean and i >= shown]
+        kept = [i for i in range(len(self.axes)) if i not in gone]
+        at = None if term.channels is None else term.channels.axis
+        lead = 0 if at is None else 2
+        places = tuple(lead + i - (at is not None and i > at) for i in gone)
+        return replace(
+            term,
+            axes=tuple(Axis() if self.axes[i].mean else self.axes[i] for i in kept),
+            view=tuple(term.view[i] for i in kept),
+            hidden=term.hidden - len(gone),
+            kernel=Lazy(lambda k: k.squeeze(places), term.kernel),
+        )
+
+    def _scaled(self) -> Iterator[Piece]:
+        """A factor for each channel."""
+        term, axes = self.term, self.axes
+        head = rearranged(self.source, term.view, self.after, self.site.opset)
+        if head is None:
+            return
+        elements = self.site.elements
+        at = None if term.channels is None else term.channels.axis
+        if (
+            self.site.has_bias
+            and at == 1
+            and self.site.bias_axis in (None, 1)
+            and len(axes) > 1
+            and runs("BatchNormalization", self.site.dtype)
+        ):
+            yield self._piece((*head, self._normalization(elements)), host=len(head))
+            return
+        count = 1 if term.channels is None else term.channels.out
+        shape = (count, *[1] * (len(axes) - 1 - at)) if at is not None else ()
+        weight = Weight("scale", Lazy(lambda k: k.reshape(shape), term.kernel))
+        cost = Cost(elements=2 * elements, weights=count, nodes=1)
+        yield self._piece((*head, Step("Mul", self.after, cost, {}, (weight,))))
+
+    def _normalization(self, elements: float) -> Step:
+        """y = scale·x + bias, as a normalization by mean 0 and variance 1."""
+        assert self.term.channels is not None
+        width = self.term.channels.out
+        roles = (
+            ("weight", Lazy(lambda k: k.reshape(-1), self.term.kernel)),
+            ("bias", Lazy(lambda: np.zeros(width))),
+            ("mean", Lazy(lambda: np.zeros(width))),
+            ("variance", Lazy(lambda: np.ones(width))),
+        )
+        cost = Cost(elements=2 * elements, weights=4 * width, nodes=1)
+        held = tuple(Weight(r, v) for r, v in roles)
+        return Step("BatchNormalization", self.after, cost, {"epsilon": 0.0}, held, weighted=True)
+
+    # Matrices.
+
+    def _multiplied(self) -> Iterator[Piece]:
+        """x·W with the channels last, or W·x with them last but one."""
+        term, rank = self.term, len(self.axes)
+        if term.channels is None or not term.is_pointwise or term.channels.group > 1:
+            return
+        at, out, width = term.channels.axis, term.channels.out, term.channels.width
+        others = [i for i in range(rank) if i != at]
+        matrix = Lazy(lambda k: k.reshape(out, width), term.kernel)
+        sides = [False, True] if at == rank - 1 or rank < 2 else [True, False]
+        for left in sides:
+            if left and not others:
+                continue
+            order = [*others[:-1], at, others[-1]] if left else [*others, at]
+            yield from self._product(order, matrix, left=left)
+
+    def _product(self, order: list[int], matrix: Lazy[Array], *, left: bool) -> Iterator[Piece]:
+        head, tail = self._around(order)
+        if head is None or tail is None or len(order) < 2:
+            return
+        assert self.term.channels is not None
+        out, width = self.term.channels.out, self.term.channels.width
+        dims = tuple(self.after[i] for i in order)
+        cost = window_cost(self.site.elements, (out, width), 1, 1)
+        cost += Cost(elements=size(self.source) + self.site.elements, nodes=1)
+        if not left and len(order) == 2 and self.site.has_bias:
+            step = Step(
+                "Gemm", dims, cost, {"transB": 1}, (Weight("weight", matrix),), weighted=True
+            )
+            yield self._piece((*head, step), tail, len(head))
+            return
+        weight = Weight("weight", matrix if left else Lazy(lambda m: m.T, matrix))
+        yield self._piece(
+            (*head, Step("MatMul", dims, cost, {}, (weight,), left, weighted=True)), tail
+        )
+
+    def _whole(self) -> Iterator[Piece]:
+        """A window over whole axes: they are flattened, and multiplied with a matrix."""
+        term, channels = self.term, self.term.channels
+        hidden = range(len(self.axes) - term.hidden, len(self.axes))
+        if channels is None or channels.group > 1 or not term.hidden or term.fill is not None:
+            return
+        rest = [i for i in range(hidden.start) if i != channels.axis]
+        if not all(self.axes[i].is_identity for i in rest):
+            return
+        lengths = [self.before[i] for i in hidden]
+        entries = [term.view[i] for i in (channels.axis, *hidden)]
+        if not all(isinstance(n, int) for n in lengths) or GROUPED in entries:
+            return
+        if any(self.axes[i].up > 1 or self.axes[i].edge != "zero" for i in hidden):
+            return
+        counts = [int(str(n)) for n in lengths]
+        matrix = self._spread(counts, [self.axes[i] for i in hidden], len(rest))
+        merged: list[int] = []
+        for entry in entries:
+            merged += [entry] if isinstance(entry, int) else entry or ()
+        view: list[Entry] = [*(term.view[i] for i in rest), tuple(merged) or None]
+        width = channels.width * math.prod(counts)
+        target = (*(self.before[i] for i in rest), width)
+        head = rearranged(self.source, tuple(view), target, self.site.opset)
+        order = [*rest, channels.axis]
+        tail = self._tail(order)
+        if head is None or tail is None:
+            return
+        dims = tuple(self.after[i] for i in order)
+        cost = window_cost(self.site.elements, (channels.out, width), 1, 1)
+        cost += Cost(elements=size(self.source) + self.site.elements, nodes=1)
+        if len(order) == 2 and self.site.has_bias:
+            step = Step(
+                "Gemm", dims, cost, {"transB": 1}, (Weight("weight", matrix),), weighted=True
+            )
+            yield self._piece((*head, step), tail, len(head))
+        elif len(order) >= 2:
+            weight = Weight("weight", Lazy(lambda m: m.T, matrix))
+            yield self._piece(
+                (*head, Step("MatMul", dims, cost, {}, (weight,), weighted=True)), tail
+            )
+
+    def _spread(self, lengths: list[int], axes: list[Axis], rest: int) -> Lazy[Array]:
+        """[out, width, *taps] with one weight for every element of the axes: [out, features]."""
+        found = [a.inside(n) for a, n in zip(axes, lengths, strict=True)]
+        cut: Any = (..., *(slice(first, last) for _, first, last in found))
+        at: Any = (
+            ...,
+            *(
+                slice(
+                    a.offset + a.dilation * first,
+                    a.offset + a.dilation * (last - 1) + 1,
+                    a.dilation,
+                )
+                if last > first
+                else slice(0, 0)
+                for a, (_, first, last) in zip(axes, found, strict=True)
+            ),
+        )
+
+        def whole(kernel: Array) -> Array:
+            held = kernel.reshape(*kernel.shape[:2], *kernel.shape[2 + rest :])
+            spread = np.zeros((*held.shape[:2], *lengths))
+            spread[at] = held[cut]
+            return spread.reshape(held.shape[0], -1)
+
+        return Lazy(whole, self.term.kernel)
+
+    # Windows.
+
+    def _convolved(self) -> Iterator[Piece]:
+        """Conv or ConvTranspose, for a term that leaves at least one axis as it is."""
+        laid = self._with_channels()
+        if laid is None or laid.channels is None or laid.axes is None:
+            return
+        at = laid.channels.axis
+        batches = [i for i, a in enumerate(laid.axes) if a.is_identity and i != at]
+        batch = batches[0] if batches else None
+        spatial = [i for i in range(len(laid.axes)) if i not in (at, batch)]
+        if len(spatial) > 1:
+            # New axes of extent 1 need not go through the operator.
+            new = [i for i in spatial if laid.view[i] is None and laid.axes[i].is_identity]
+            spatial = [i for i in spatial if i not in new] or spatial[:1]
+        if not spatial and len(laid.axes) < 3:
+            return
+        if not 1 <= len(spatial) <= 3 or batch is None:
+            return
+        order = [batch, at, *spatial]
+        head, tail = self._around(order)
+        if head is None or tail is None:
+            return
+        axes = tuple(laid.axes[i] for i in spatial)
+        ins = tuple(self.before[i] for i in order)
+        outs = tuple(self.after[i] for i in order)
+        # A kernel's taps are in the order of the frame, and the batch has one.
+        lead = [i for i in range(len(laid.axes)) if i != at]
+        kernel = laid.kernel
+        if batch is not None:
+            gone = tuple(2 + n for n, i in enumerate(lead) if i not in spatial)
+            kernel = Lazy(lambda k: k.squeeze(gone), kernel)
+        window = _Window(laid, axes, kernel, ins, outs, self.site)
+        steps = window.steps()
+        if steps is not None:
+            every = (*head, *steps)
+            yield self._piece(every, tail, len(every) - 1, laid)
+
+    def _with_channels(self) -> Term | None:
+        """The term with channels; a kernel that is the same for all is taken for each of them."""
+        term = self.term
+        if term.channels is not None:
+            return term
+        for at in (1, *range(len(self.axes))):
+            if at < len(self.axes) and self.axes[at].is_identity:
+                width = self.before[at]
+                if isinstance(width, int):
+                    found = term.mixing(at, width)
+                    return None if isinstance(found, Obstacle) else found
+        return None
+
+    def _around(self, order: list[int]) -> tuple[tuple[Step, ...] | None, tuple[Step, ...] | None]:
+        """Steps that bring the source into an order of the frame's axes, and the result back."""
+        view = tuple(self.term.view[i] for i in order)
+        target = tuple(self.before[i] for i in order)
+        return rearranged(self.source, view, target, self.site.opset), self._tail(order)
+
+    def _tail(self, order: list[int]) -> tuple[Step, ...] | None:
+        shown = len(self.axes) - self.term.hidden
+        back = tuple(order.index(i) if i in order else None for i in range(shown))
+        dims = tuple(self.after[i] for i in order)
+        return rearranged(dims, back, self.after[:shown], self.site.opset)
+
+    # Movement.
+
+    def _moved(self) -> Iterator[Piece]:
+        """Pad and Slice alone, in whatever order the axes are."""
+        term = self.term
+        if not term.unit or any(a.taps > 1 or a.up > 1 for a in self.axes):
+            return
+        if term.fill is not None and term.channels is not None:
+            return
+        head = rearranged(self.source, term.view, self.before, self.site.opset)
+        if head is None:
+            return
+        steps, dims = list(head), self.before
+        for edge in dict.fromkeys(a.edge for a in self.axes):
+            pads = [
+                (max(-a.offset, 0), max(a.extent + a.offset, 0)) if a.edge == edge else (0, 0)
+                for a in self.axes
+            ]
+            if any(b or e for b, e in pads):
+                wider = _grown(dims, pads)
+                mode, value = (edge, None) if edge != "zero" else ("constant", term.fill)
+                steps.append(padded(dims, pads, mode, wider, self.site.opset, value))
+                dims = wider
+        cuts = {}
+        for i, axis in enumerate(self.axes):
+            end = min(axis.extent + axis.offset, 0)
+            if axis.stride > 1 or axis.offset > 0 or end < 0:
+                cuts[i] = (max(axis.offset, 0), end if end < 0 else _FAR, axis.stride)
+        if cuts:
+            steps.append(sliced(cuts, self.after, self.site.opset))
+        shown = len(self.axes) - term.hidden
+        tail = rearranged(self.after, tuple(range(shown)), self.after[:shown], self.site.opset)
+        if tail is not None:
+            yield self._piece(steps, tail)
+
+
+def _grown(dims: Dims, pads: Sequence[tuple[int, int]]) -> Dims:
+    return tuple(
+        d + b + e if isinstance(d, int) else d.through(Axis(offset=-b, extent=b + e)) or d
+        for d, (b, e) in zip(dims, pads, strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A convolution in the order of its operator: [batch, channels, spatial…].
+
+    axes  geometry of the spatial axes
+    ins   dims of what it reads; `outs` of what it makes
+    """
+
+    term: Term
+    axes: tuple[Axis, ...]
+    kernel: Lazy[Array]
+    ins: Dims
+    outs: Dims
+    site: Site
+
+    @property
+    def lengths(self) -> list[int | None]:
+        return [d if isinstance(d, int) else None for d in self.ins[2:]]
+
+    def steps(self) -> list[Step] | None:
+        """Slice and Pad as needed, then the operator; None where there is none."""
+        beyond = any(a.reads_beyond(n) for a, n in zip(self.axes, self.lengths, strict=True))
+        if self.term.fill is not None and beyond:
+            return None
+        if any(a.up > 1 for a in self.axes):
+            step = self._transposed()
+            return None if step is None else [step]
+        if not runs("Conv", self.site.dtype):
+            return None
+        grown, kernel = self._without_crop()
+        moved = Cost(elements=size(self.ins) + size(self.outs), nodes=1)
+        filled = self._cost(grown) + moved
+        if grown != self.axes:
+            cropped = self._cost(self.axes) + moved + Cost(elements=2 * size(self.ins), nodes=1)
+            # An axis that is padded at its other end can't be cut first: too little may be left.
+            mixed = any(
+                min(a.pad_begin, a.pad_end) < 0 < max(a.pad_begin, a.pad_end) for a in self.axes
+            )
+            if not mixed and cropped.time < filled.time:
+                cut, rest = self._cropped()
+                return [
+                    cut,
+                    *_Window(self.term, rest, self.kernel, cut.dims, self.outs, self.site)._plain(
+                        rest, self.kernel
+                    ),
+                ]
+        return self._plain(grown, kernel)
+
+    def _cost(self, axes: Sequence[Axis]) -> Cost:
+        channels = self.term.channels
+        assert channels is not None
+        weights = math.prod(a.taps for a in axes)
+        return window_cost(size(self.outs), (channels.out, channels.width), channels.group, weights)
+
+    def _plain(self, axes: tuple[Axis, ...], kernel: Lazy[Array]) -> list[Step]:
+        """Pads of the modes that a Conv has not itself, and the Conv."""
+        channels = self.term.channels
+        assert channels is not None
+        steps: list[Step] = []
+        dims = self.ins
+        beyond = [
+            a.edge != "zero" and a.reads_beyond(n) for a, n in zip(axes, self.lengths, strict=True)
+        ]
+        for mode in dict.fromkeys(a.edge for a, x in zip(axes, beyond, strict=True) if x):
+            amounts = [(0, 0), (0, 0)] + [
+                (a.pad_begin, a.pad_end) if x and a.edge == mode else (0, 0)
+                for a, x in zip(axes, beyond, strict=True)
+            ]
+            wider = _grown(dims, amounts)
+            steps.append(padded(dims, amounts, mode, wider, self.site.opset))
+            dims = wider
+        pads = [
+            (0, 0) if x else (a.pad_begin, a.pad_end) for a, x in zip(axes, beyond, strict=True)
+        ]
+        attrs = {
+            "dilations": [a.dilation for a in axes],
+            "group": channels.group,
+            "kernel_shape": [a.taps for a in axes],
+            "pads": [b for b, _ in pads] + [e for _, e in pads],
+            "strides": [a.stride for a in axes],
+        }
+        cost = self._cost(axes) + Cost(elements=size(self.ins) + size(self.outs), nodes=1)
+        weight = Weight("weight", kernel)
+        return [*steps, Step("Conv", self.outs, cost, attrs, (weight,), weighted=True)]
+
+    def _without_crop(self) -> tuple[tuple[Axis, ...], Lazy[Array]]:
+        """Axes that pad but do not crop (`Axis.without_crop`), and the kernel on them."""
+        if all(a.pad_begin >= 0 and a.pad_end >= 0 for a in self.axes):
+            return self.axes, self.kernel
+        grown = [a.without_crop(n) for a, n in zip(self.axes, self.lengths, strict=True)]
+        axes = tuple(a for a, _, _ in grown)
+        if not any(b or e for _, b, e in grown):
+            return axes, self.kernel
+        margin = [(0, 0), (0, 0), *((b, e) for _, b, e in grown)]
+        return axes, Lazy(lambda k: np.pad(k, margin), self.kernel)
+
+    def _cropped(self) -> tuple[Step, tuple[Axis, ...]]:
+        """A Slice that takes off what negative pads skip, and the axes without them."""
+        cuts = [(max(-a.pad_begin, 0), max(-a.pad_end, 0)) for a in self.axes]
+        bounds = {i + 2: (b, -e if e else _FAR, 1) for i, (b, e) in enumerate(cuts) if b or e}
+        dims = _grown(self.ins, [(0, 0), (0, 0), *((-b, -e) for b, e in cuts)])
+        rest = tuple(
+            replace(a, offset=a.offset - b, extent=a.extent + b + e)
+            for a, (b, e) in zip(self.axes, cuts, strict=True)
+        )
+        return sliced(bounds, dims, self.site.opset), rest
+
+    def _transposed(self) -> Step | None:
+        """The operator for a source that is spread out."""
+        channels, axes = self.term.channels, self.axes
+        assert channels is not None
+        pads = [output_padding(a) for a in axes]
+        if not all(pads) or not runs("ConvTranspose", self.site.dtype):
+            return None
+        (out, width), group = (channels.out, channels.width), channels.group
+
+        def stored(kernel: Array) -> Array:
+            turned = np.flip(kernel, tuple(range(2, 2 + len(axes))))
+            blocks = turned.reshape(group, out // group, width // group, *turned.shape[2:])
+            return blocks.swapaxes(1, 2).reshape(width, out // group, *turned.shape[2:])
+
+        attrs = {
+            "dilations": [a.dilation for a in axes],
+            "group": group,
+            "kernel_shape": [a.taps for a in axes],
+            "output_padding": [p[2] for p in pads if p],
+            "pads": [p[0] for p in pads if p] + [p[1] for p in pads if p],
+            "strides": [a.up for a in axes],
+        }
+        weights = math.prod(a.taps for a in axes) / math.prod(a.up for a in axes)
+        cost = window_cost(size(self.outs), (out, width), group, weights)
+        cost += Cost(elements=size(self.ins) + size(self.outs), nodes=1)
+        held = (Weight("weight", Lazy(stored, self.kernel)),)
+        return Step("ConvTranspose", self.outs, cost, attrs, held, weighted=True)
+
+
+def output_padding(axis: Axis) -> tuple[int, int, int] | None:
+    """pad_begin, pad_end and output_padding of a ConvTranspose; None where it has none."""
+    begin = axis.offset + axis.span
+    end = axis.span - begin - axis.extent
+    extra = max(-end, 0)
+    if axis.stride != 1 or begin < 0 or extra >= max(axis.up, axis.dilation):
+        return None
+    return begin, end + extra, extra
