@@ -27,11 +27,15 @@ from onnxac.graph.model import Model, Store, assemble, from_proto
 from onnxac.planning.plan import make_plan
 from onnxac.planning.statistics import digest_of, model_info
 from onnxac.planning.survey import survey
-from onnxac.report import Report
+from onnxac.report import DROPPED, FAILS, Fusion, NodeRef, Refusal, Report, Verification
 from onnxac.rewriting import changes as account
 from onnxac.rewriting.rewrite import Rewriter
 
 ModelOrPath = ModelProto | str | os.PathLike[str]
+
+
+# Runs of both models while changes are looked for that are to blame for a difference.
+_MOST_RUNS = 64
 
 
 def _silent(_: str) -> None:
@@ -74,20 +78,20 @@ def optimize(model: ModelOrPath, options: Options | None = None) -> tuple[ModelP
     model  a model, or the path of one; it is not changed. A model with external data has to
            be given as a path; in what comes back such data still lies beside the original.
 
-    Raises ModelError where the input can't be used, VerificationError where the result
-    does not compute what the original computes, RuntimeFailure where the proof can't run.
+    A change that can't be shown to be right is left out, and named in the report. Raises
+    ModelError where the input can't be used, VerificationError where nothing can be shown,
+    RuntimeFailure where the proof can't run.
     """
     options = options or Options()
     original, path = _read(model)
-    result, report = _fuse(original, path, options)
-    report = _named(report, None, digest_of(result))
-    before = path or original.proto
-    if any(True for _ in external_tensors(result)):
+    if any(True for _ in external_tensors(original.proto)):
         with scratch() as folder, Draft(folder.path / "model.onnx") as draft:
-            draft.write(result, original.folder, single=False)
-            return result, _tried(report, before, draft.path, options)
-    require_valid(result, "the result")
-    return result, _tried(report, before, result, options)
+            job = _Job(original, path, options, draft, stored=False)
+            job.settle()
+            return job.result, _named(job.report, None, digest_of(job.result))
+    job = _Job(original, path, options)
+    job.settle()
+    return job.result, _named(job.report, None, digest_of(job.result))
 
 
 def optimize_file(source: Path, target: Path, options: Options | None = None) -> Report:
@@ -100,14 +104,153 @@ def optimize_file(source: Path, target: Path, options: Options | None = None) ->
     with Draft(target) as draft:
         original, single = _read_lazily(source)
         in_files = any(True for _ in external_tensors(original.proto))
-        result, report = _fuse(original, source, options, draft.store if in_files else None)
-        if draft.write(result, original.folder, single=single) != single:
+        job = _Job(original, source, options, draft, single=single, stored=in_files)
+        job.settle()
+        if job.single != single:
             options.notice(f"{target}: larger than 2 GB in one file, so its data lies beside it")
-        report = _named(report, target, digest_of(draft.path))
-        report = _tried(report, source, draft.path, options)
+        report = _named(job.report, target, digest_of(draft.path))
         for left in draft.commit():
             options.notice(left_alone(left, target))
     return report
+
+
+class _Job:
+    """One model, from attempt to attempt, until all that was done can be shown to be right.
+
+    draft   where the result is written, if it is
+    single  it is to be one file
+    stored  fused weights go to the draft at once, and need no memory
+    """
+
+    def __init__(
+        self,
+        original: Model,
+        path: Path | None,
+        options: Options,
+        draft: Draft | None = None,
+        *,
+        single: bool = False,
+        stored: bool = False,
+    ) -> None:
+        self._original, self._path, self._options = original, path, options
+        self._draft, self._single, self._stored = draft, single, stored
+        self.result: ModelProto
+        self.report: Report
+        self.single = single
+
+    def settle(self) -> None:
+        """Leave `result` and `report` of the attempt that holds."""
+        dropped: tuple[Fusion, ...] = ()
+        if self._options.verify:
+            from onnxac.proof.isolation import keep_what_holds
+
+            kept = keep_what_holds(self._original.proto, self._attempt, self._folders())
+            dropped = kept.dropped
+            self.report = replace(self.report, fusions=kept.fusions)
+            dropped = self._proven(dropped)
+        else:
+            self._attempt(frozenset())
+        if self._draft is None:
+            require_valid(self.result, "the result")
+        refusals = (*self.report.refusals, *map(_dropped, dropped))
+        self.report = replace(self.report, refusals=refusals)
+        if self._options.latency:
+            from onnxac.proof.latency import compare_latency
+
+            self._options.progress("timing")
+            found = compare_latency(*self._both(), shapes=self._options.shapes)
+            self.report = replace(self.report, latency=found)
+
+    def _attempt(self, without: frozenset[str]) -> tuple[ModelProto, Sequence[Fusion]]:
+        """Rewrite without some changes; what comes back has its weights where `_folders` says."""
+        options, draft = self._options, self._draft
+        options.progress("merging")
+        store = None
+        if draft is not None:
+            draft.restart()
+            store = draft.store if self._stored else None
+        fresh = from_proto(self._original.proto, self._original.folder)
+        with _no_collection():
+            self.result, self.report = _fused(fresh, self._path, options, store, without)
+        shown = self.result
+        if draft is not None:
+            self.single = draft.write(self.result, fresh.folder, single=self._single)
+            if any(True for _ in external_tensors(self.result)):
+                shown = read_lazily(draft.path)
+        return shown, self.report.fusions
+
+    def _folders(self) -> tuple[str, str]:
+        before = "" if self._original.folder is None else str(self._original.folder)
+        return before, before if self._draft is None else str(self._draft.path.parent)
+
+    def _both(self) -> tuple[ModelProto | Path, ModelProto | Path]:
+        """What goes in and what comes out, as it can be run."""
+        before = self._path or self._original.proto
+        return before, self.result if self._draft is None else self._draft.path
+
+    def _proven(self, dropped: tuple[Fusion, ...]) -> tuple[Fusion, ...]:
+        """Run both models. Where they differ, look for the changes that are to blame.
+
+        Raises VerificationError where leaving some of them out does not help.
+        """
+        from onnxac.proof import raise_if_failed
+        from onnxac.proof.isolation import culprits
+
+        found = self._verified()
+        if not found.passed:
+            told = {f.output: f for f in self.report.fusions}
+            gone = frozenset(f.output for f in dropped)
+            runs = 0
+
+            def passes(left: frozenset[str]) -> bool:
+                nonlocal runs
+                runs += 1
+                if runs > _MOST_RUNS:
+                    raise_if_failed(found)
+                self._attempt(gone | left)
+                return self._verified().passed
+
+            if not told or not passes(frozenset(told)):
+                raise_if_failed(found)
+            blamed = culprits(list(told), passes)
+            if len(blamed) == len(told):
+                raise_if_failed(found)
+            self._attempt(gone | blamed)
+            kept = [told.get(f.output, f) for f in self.report.fusions]
+            self.report = replace(self.report, fusions=tuple(kept))
+            found = self._verified()
+            raise_if_failed(found)
+            dropped = (*dropped, *(told[b] for b in sorted(blamed)))
+        self.report = replace(self.report, verification=found)
+        return dropped
+
+    def _verified(self) -> Verification:
+        # onnxruntime is not loaded before something has to be run.
+        from onnxac.proof import verify
+
+        options = self._options
+        options.progress("proving")
+        return verify(
+            *self._both(),
+            seeds=options.seeds,
+            shapes=options.shapes,
+            tolerance=options.tolerance,
+            timeout=options.timeout,
+        )
+
+
+def _dropped(fusion: Fusion) -> Refusal:
+    """How it is told that a change was left out."""
+    certificate = fusion.certificate
+    why = certificate.reason if certificate is not None and certificate.verdict == FAILS else None
+    node = fusion.removed[-1] if fusion.removed else NodeRef(fusion.output, "")
+    return Refusal(
+        node,
+        DROPPED,
+        "merged, it did not compute the same "
+        f"({why or 'the run of the whole models showed it'}), so it was left as it was; "
+        "please report this",
+    )
 
 
 def left_alone(data: Path, target: Path) -> str:
@@ -129,7 +272,9 @@ def inspect(model: ModelOrPath, options: Options | None = None) -> Report:
     else:
         path = Path(model)
         original, _ = _read_lazily(path)
-    result, report = _fuse(original, path, options)
+    options.progress("merging")
+    with _no_collection():
+        result, report = _fused(original, path, options, None, frozenset())
     return _named(report, None, digest_of(result))
 
 
@@ -148,14 +293,6 @@ def _read(model: ModelOrPath) -> tuple[Model, Path | None]:
     return from_proto(read(path), path.resolve().parent), path
 
 
-def _fuse(
-    original: Model, path: Path | None, options: Options, store: Store | None = None
-) -> tuple[ModelProto, Report]:
-    options.progress("merging")
-    with _no_collection():
-        return _fused(original, path, options, store)
-
-
 @contextmanager
 def _no_collection() -> Iterator[None]:
     """A graph lives to the end of the job; looking for garbage in it takes a third of the time."""
@@ -169,12 +306,16 @@ def _no_collection() -> Iterator[None]:
 
 
 def _fused(
-    original: Model, path: Path | None, options: Options, store: Store | None
+    original: Model,
+    path: Path | None,
+    options: Options,
+    store: Store | None,
+    without: frozenset[str],
 ) -> tuple[ModelProto, Report]:
     seen = survey(original, freeze=options.freeze_initializers, keep=options.keep)
     roll = account.Roll(original)
     plan = make_plan(seen.definitions, seen.costs, seen.pinned, seen.named, seen.facts)
-    applied = Rewriter(original, seen.facts, seen.folding).apply(plan)
+    applied = Rewriter(original, seen.facts, seen.folding).apply(plan, without)
     result = assemble(original, freeze=options.freeze_initializers, store=store)
     fusions = account.fusions(roll, applied)
     return result, Report(
@@ -195,33 +336,6 @@ def _fused(
         tools=tools(),
         command=options.command,
     )
-
-
-def _tried(
-    report: Report, before: ModelProto | Path, after: ModelProto | Path, options: Options
-) -> Report:
-    """The report with what running both models showed, as far as that was asked for."""
-    # onnxruntime is not loaded before something has to be run.
-    if options.verify:
-        from onnxac.proof import raise_if_failed, verify
-
-        options.progress("proving")
-        found = verify(
-            before,
-            after,
-            seeds=options.seeds,
-            shapes=options.shapes,
-            tolerance=options.tolerance,
-            timeout=options.timeout,
-        )
-        raise_if_failed(found)
-        report = replace(report, verification=found)
-    if options.latency:
-        from onnxac.proof.latency import compare_latency
-
-        options.progress("timing")
-        report = replace(report, latency=compare_latency(before, after, shapes=options.shapes))
-    return report
 
 
 def tools() -> dict[str, str]:

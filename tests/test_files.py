@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,11 +16,12 @@ import pytest
 from exact import feeds, operators, run
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from onnxac.algebra import Axis
+from onnxac import pipeline
 from onnxac.disk import PREFIX, Workspace
 from onnxac.errors import ModelError, OutputError, VerificationError
 from onnxac.graph.draft import Draft
 from onnxac.graph.files import data_range, external_tensors, read
+from onnxac.graph.model import assemble
 from onnxac.pipeline import Options, optimize, optimize_file
 
 QUICK = Options(verify=False)
@@ -179,10 +181,18 @@ def assert_untouched(old: Path, *others: str) -> None:
 def test_a_mismatch_writes_nothing(
     source: Path, old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(kernel: np.ndarray, axes: object, lattice: Sequence[Axis]) -> np.ndarray:
-        return np.ones((*kernel.shape[:2], *(a.taps for a in lattice)))
+    """A mismatch that no leaving out of changes mends: it is not theirs."""
+    right = assemble
 
-    monkeypatch.setattr("onnxac.algebra.kernel.place", broken)
+    def broken(*args: Any, **more: Any) -> ModelProto:
+        made = right(*args, **more)
+        name = made.graph.output[0].name
+        (maker,) = [n for n in made.graph.node if name in n.output]
+        maker.output[0] = "before"
+        made.graph.node.append(helper.make_node("Neg", ["before"], [name]))
+        return made
+
+    monkeypatch.setattr(pipeline, "assemble", broken)
     with pytest.raises(VerificationError):
         optimize_file(source, old)
     assert_untouched(old, "in.onnx")

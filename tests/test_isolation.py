@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, save
 
+from onnxac.cli import run
 from onnxac.pipeline import Options, optimize
 from onnxac.proof import verify
 from onnxac.proof.certificate import certify
 from onnxac.proof.isolation import culprits, keep_what_holds
-from onnxac.report import FAILS, Fusion
+from onnxac.report import DROPPED, FAILS, HOLDS, Certificate, Fusion
+from onnxac.rewriting.builder import Builder
 
 BLOCKS = 30
 
@@ -131,3 +136,53 @@ def test_a_broken_bias_is_seen_without_running_anything() -> None:
         if not c.holds
     ]
     assert failed == ["sum17"]
+
+
+# The whole job.
+
+
+def break_block(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    """The weights of this block come out twice as large, and of no other."""
+    right = Builder._constant
+
+    def wrong(self: Builder, value: Any, owner: str, role: str) -> Any:
+        off = 2.0 if owner.startswith(f"conv{block}_") and role == "weight" else 1.0
+        return right(self, value * off, owner, role)
+
+    monkeypatch.setattr(Builder, "_constant", wrong)
+
+
+def test_one_broken_block_costs_that_block_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    break_block(monkeypatch, 7)
+    result, report = optimize(network())
+    assert len(report.fusions) == BLOCKS - 1
+    assert all(f.certificate is not None and f.certificate.holds for f in report.fusions)
+    (left,) = [r for r in report.refusals if r.rule == DROPPED]
+    assert left.node.name in ("add7", "conv7_3", "conv7_1")
+    assert "please report this" in left.reason
+    assert report.verification is not None
+    assert report.verification.passed
+    assert {n.name for n in result.graph.node} >= {"conv7_3", "conv7_1", "add7"}
+
+
+def test_what_only_the_whole_run_shows_is_bisected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Certificates that see nothing: the run of the whole models does."""
+    break_block(monkeypatch, BLOCKS - 1)
+    monkeypatch.setattr(
+        "onnxac.proof.certificate._certificate",
+        lambda *_: Certificate(HOLDS, None, (), 0, 0.0, 0.0, 0.0, 0.0, 0),
+    )
+    _, report = optimize(network())
+    assert len(report.fusions) == BLOCKS - 1
+    assert [r.rule for r in report.refusals] == [DROPPED]
+    assert report.verification is not None
+    assert report.verification.passed
+
+
+def test_strict_says_so_in_its_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    break_block(monkeypatch, 7)
+    monkeypatch.chdir(tmp_path)
+    save(network(), "in.onnx")
+    assert run(["optimize", "in.onnx", "out.onnx", "-q"]) == 0
+    assert run(["optimize", "in.onnx", "strict.onnx", "-q", "--strict"]) == 1
+    assert Path("strict.onnx").read_bytes() == Path("out.onnx").read_bytes()

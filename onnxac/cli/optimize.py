@@ -48,6 +48,15 @@ FailIfUnfused = Annotated[
         help="Exit with 1 if there was nothing to merge (OUT is written all the same).",
     ),
 ]
+Strict = Annotated[
+    bool,
+    flag(
+        "--strict/--no-strict",
+        help="Exit with 1 also where a change had to be left out, or could not be judged "
+        "(OUT is written all the same).",
+        panel=PROOF,
+    ),
+]
 Verify = Annotated[
     bool,
     flag("--verify/--no-verify", help="Prove the result before it is written.", panel=PROOF),
@@ -81,6 +90,7 @@ def optimize(
     freeze_initializers: Freeze = False,
     fail_if_unfused: FailIfUnfused = False,
     verify: Verify = True,
+    strict: Strict = False,
     seeds: Seeds = 3,
     shape: Shapes = None,
     tolerance: Tolerance = None,
@@ -132,6 +142,8 @@ def optimize(
     screen.say(*told(result.report, source, target, screen.details))
     if fail_if_unfused:
         _require_fusions(result.report, source)
+    if strict:
+        _require_shown(result.report, source)
 
 
 def _target(source: str, target: str | None, in_place: bool) -> str:
@@ -162,6 +174,17 @@ def _require_fusions(report: Report, source: str) -> None:
     left = len(report.refusals)
     hint = f"{left} candidates were left alone, see `onnxac explain`" if left else "no candidates"
     raise LimitError(f"{source}: nothing was merged ({hint})")
+
+
+def _require_shown(report: Report, source: str) -> None:
+    from onnxac.report import DROPPED
+
+    left = [r.node.name for r in report.refusals if r.rule == DROPPED]
+    if left:
+        raise LimitError(f"{source}: {left[0]!r} had to be left as it was, and --strict was given")
+    judged = [f for f in report.fusions if f.certificate is None or not f.certificate.holds]
+    if judged and report.verification is not None:
+        raise LimitError(f"{source}: {judged[0].output!r} has no certificate that holds")
 
 
 def fill_summary(arguments: Sequence[str]) -> list[str]:

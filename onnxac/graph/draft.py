@@ -54,6 +54,13 @@ class Draft:
         self._files.close()
         self._workspace.close()
 
+    def restart(self) -> None:
+        """Forget what was written so far."""
+        self._files.close()
+        self._out = None
+        for name in (self.path.name, self._data):
+            (self._workspace.path / name).unlink(missing_ok=True)
+
     def store(self, name: str, values: npt.NDArray[np.generic]) -> TensorProto:
         """A tensor whose values are on the disk from now on, and need no memory any more."""
         tensor = TensorProto(name=name, dims=values.shape)

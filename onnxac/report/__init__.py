@@ -17,9 +17,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from onnxac.report.certificate import FAILS, HOLDS, OPEN, Certificate, CertifiedSource
+from onnxac.report.certificate import DROPPED, FAILS, HOLDS, OPEN, Certificate, CertifiedSource
 
 __all__ = [
+    "DROPPED",
     "FAILS",
     "HOLDS",
     "OPEN",

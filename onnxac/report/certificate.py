@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 HOLDS, FAILS, OPEN = "holds", "fails", "open"
+# The rule of a refusal that tells of a change which was left out.
+DROPPED = "certificate"
 
 
 @dataclass(frozen=True)

@@ -62,11 +62,16 @@ class Rewriter:
         self._names = Names(model)
         self._captured = captured_names(model.proto.graph)
 
-    def apply(self, plan: Plan) -> Applied:
-        """Rewrite the graph. Changes whose weights overflow are left out, and said so."""
+    def apply(self, plan: Plan, without: frozenset[str] = frozenset()) -> Applied:
+        """Rewrite the graph. Changes whose weights overflow are left out, and said so.
+
+        without  changes to leave out, by the tensor that each ends in
+        """
         done = Applied(blocked=list(plan.blocked))
         replaced: dict[int, list[gs.Node]] = defaultdict(list)
         for change in plan.changes:
+            if change.redefinitions[-1].tensor in without:
+                continue
             try:
                 # Weights that overflow are refused below; NumPy need not warn of them.
                 with np.errstate(over="ignore", invalid="ignore"), remembering():
