@@ -134,6 +134,7 @@ class _Job:
     ) -> None:
         self._original, self._path, self._options = original, path, options
         self._draft, self._single, self._stored = draft, single, stored
+        self._fresh = True
         self.result: ModelProto
         self.report: Report
         self.single = single
@@ -169,12 +170,16 @@ class _Job:
         if draft is not None:
             draft.restart()
             store = draft.store if self._stored else None
-        fresh = from_proto(self._original.proto, self._original.folder)
+        if not self._fresh:
+            # An attempt rewrites the graph that it is given.
+            self._original = from_proto(self._original.proto, self._original.folder)
+        self._fresh = False
+        original = self._original
         with _no_collection():
-            self.result, self.report = _fused(fresh, self._path, options, store, without)
+            self.result, self.report = _fused(original, self._path, options, store, without)
         shown = self.result
         if draft is not None:
-            self.single = draft.write(self.result, fresh.folder, single=self._single)
+            self.single = draft.write(self.result, original.folder, single=self._single)
             if any(True for _ in external_tensors(self.result)):
                 shown = read_lazily(draft.path)
         return shown, self.report.fusions

@@ -36,7 +36,7 @@ _POLICIES: tuple[Policy, ...] = (
     lambda before, after: not math.isinf(after.nodes),
 )
 # In a larger region the total collapse is hopeless, and its terms may be many.
-_MAX_TOTAL = 200
+_MAX_TOTAL = 1000
 
 
 def make_plan(

@@ -64,6 +64,8 @@ def recipe(definition: Sum, tensor: str, facts: Facts) -> Recipe:
 
 def _merged(terms: Sequence[Term], site: Site) -> list[Piece]:
     """Terms over one source as few operators, where one is not dearer than two."""
+    if len(terms) == 1:
+        return [write(terms[0], site)]
     groups: list[Piece] = []
     for term in sorted(terms, key=lambda t: (-t.taps, t.first_step)):
         piece = write(term, site)

@@ -136,6 +136,7 @@ class Search:
         # Tensors that are gone, each with what had been put into it.
         self._gone: dict[str, frozenset[str]] = {}
         self._first = {t: d.sum for t, d in self._live.items()}
+        self._merged: dict[tuple[str, str], tuple[tuple[int, int], Definition | Obstacle]] = {}
         self.declined = False
 
     def run(self) -> None:
@@ -214,6 +215,16 @@ class Search:
         return False
 
     def _substituted(self, reader: str, tensor: str) -> Definition | Obstacle:
+        """The reader with the tensor put in; what waits is not worked out again."""
+        stamp = (self._live[reader].version, self._live[tensor].version)
+        known = self._merged.get((reader, tensor))
+        if known is not None and known[0] == stamp:
+            return known[1]
+        found = self._put_in(reader, tensor)
+        self._merged[reader, tensor] = (stamp, found)
+        return found
+
+    def _put_in(self, reader: str, tensor: str) -> Definition | Obstacle:
         old = self._live[reader]
         merged = substitute(
             old.sum,
@@ -241,6 +252,7 @@ class Search:
             for source in definition.sum.sources:
                 self._readers[source][reader] = None
             del self._readers[tensor][reader]
+            self._merged.pop((reader, tensor), None)
         if whole:
             self._gone[tensor] = self._live[tensor].parts
             for source in self._live[tensor].sum.sources:

@@ -59,6 +59,8 @@ def size(dims: Sequence[Dim] | None) -> float:
     """Elements of a tensor; dynamic extents count as nominal, a dynamic batch as 1."""
     if dims is None:
         return float(NOMINAL_EXTENT**3)
+    if all(type(d) is int for d in dims):
+        return math.prod(dims)  # type: ignore[arg-type]
     return math.prod(
         (max(d.at(NOMINAL_EXTENT), 1) if i else 1) if isinstance(d, Extent) else d
         for i, d in enumerate(dims)

@@ -86,6 +86,8 @@ class Site:
 
 def write(term: Term, site: Site) -> Piece:
     """The cheapest way to write a term; its cost is IMPOSSIBLE where no operator does it."""
+    if term.is_source:
+        return Piece(term)
     best, least = Piece(term, cost=IMPOSSIBLE), math.inf
     for way in _Writer(term, site).ways():
         time = way.cost.time
@@ -433,6 +435,8 @@ class _Writer:
 
     def _around(self, order: list[int]) -> tuple[tuple[Step, ...] | None, tuple[Step, ...] | None]:
         """Steps that bring the source into an order of the frame's axes, and the result back."""
+        if self.term.is_plain and order == list(range(len(self.axes))):
+            return (), ()
         view = tuple(self.term.view[i] for i in order)
         target = tuple(self.before[i] for i in order)
         return rearranged(self.source, view, target, self.site.opset), self._tail(order)
