@@ -24,26 +24,31 @@ class Budget:
     macs: int | None = None
     bytes: int | None = None
 
-    def exceeded(self, stats: GraphStats) -> Iterator[str]:
-        """A sentence for each limit that is not kept."""
+    def exceeded(self, stats: GraphStats) -> Iterator[Problem]:
+        """A problem for each limit that is not kept, or can't be told to be."""
         for name, value, limit in (
             ("nodes", stats.nodes, self.nodes),
             ("parameters", stats.parameters, self.parameters),
             ("multiply-adds", stats.macs, self.macs),
             ("bytes", stats.bytes, self.bytes),
         ):
-            if limit is not None and value is None:
-                yield f"its {name} are not known for want of a shape, {limit:,} are allowed"
-            elif limit is not None and value is not None and value > limit:
-                yield f"{value:,} {name} where {limit:,} are allowed"
+            if limit is not None and (value is None or value > limit):
+                yield Problem(OVER_BUDGET, name, value, limit)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a model: its kind, and a sentence."""
+    """One thing that is wrong with a model.
+
+    about    over budget: the quantity; unreadable: why, in a sentence
+    value    over budget: how much there is, None where that is not known
+    allowed  over budget: how much there may be
+    """
 
     kind: str
-    message: str
+    about: str = ""
+    value: int | None = None
+    allowed: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,22 +81,7 @@ def examine(
         # The message begins with the path, which a finding has already.
         message = str(error).removeprefix(f"{path}: ")
         return Finding(str(path), None, (Problem(UNREADABLE, message),))
-    problems = [Problem(OVER_BUDGET, s) for s in budget.exceeded(report.before.stats)]
+    problems = list(budget.exceeded(report.before.stats))
     if report.fusions:
-        problems.insert(0, Problem(UNFUSED, _unfused(report)))
+        problems.insert(0, Problem(UNFUSED))
     return Finding(str(path), report, tuple(problems))
-
-
-def _unfused(report: Report) -> str:
-    before, after = report.before.stats, report.after.stats
-    number = len(report.fusions)
-    blocks = "1 block" if number == 1 else f"{number:,} blocks"
-    saves = [f"nodes {before.nodes:,} → {after.nodes:,}"]
-    pairs = (
-        ("multiply-adds", before.macs, after.macs),
-        ("bytes", before.bytes, after.bytes),
-    )
-    for name, old, new in pairs:
-        if old and new is not None and old != new:
-            saves.append(f"{name} {old:,} → {new:,} ({100 * (new - old) / old:+.0f} %)")
-    return f"{blocks} can be merged: {', '.join(saves)}"

@@ -50,7 +50,7 @@ def test_says_what_would_be_saved(capsys: Capture) -> None:
     said = capsys.readouterr().out
     assert re.search(
         r"✗ \S+: 4 blocks can be merged: nodes 23 → 11, "
-        r"multiply-adds [\d,]+ → [\d,]+ \(-10 %\), bytes [\d,]+ → [\d,]+ \(-\d+ %\)\n",
+        r"multiply-adds [\d,]+ → [\d,]+ \(−9.9 %\), bytes [\d,]+ → [\d,]+ \(−\d+ %\)\n",
         said,
     )
     assert "onnxac optimize" in said

@@ -49,7 +49,7 @@ def test_verify_to_the_bit(capsys: Capture) -> None:
     said = capsys.readouterr().out
     assert "equal to the bit on the output" in said
     assert "onnxruntime" in said
-    assert "output output: 0 of its largest" in said
+    assert "output output: off by 0 of 9.5e-7 allowed" in said
 
 
 def test_verify_mismatch(tmp_path: Path, capsys: Capture) -> None:
@@ -77,7 +77,7 @@ def test_diff_with_a_report(tmp_path: Path, capsys: Capture) -> None:
     pair = [str(ACNET), "fused.onnx", "-o", "d.html"]
     assert run(["diff", *pair, "--report", "r.json", "-q"]) == 0
     assert capsys.readouterr() == ("", "")
-    assert "Same result within" in Path("d.html").read_text(encoding="utf-8")
+    assert "Equal within" in Path("d.html").read_text(encoding="utf-8")
     assert run(["diff", str(REPVGG), *pair[1:], "--report", "r.json"]) == 2
     assert "not the model that r.json is about" in capsys.readouterr().err
 
@@ -149,7 +149,7 @@ def test_explain_a_node(capsys: Capture) -> None:
     name = next(n.name for n in onnx.load(ACNET).graph.node if n.op_type == "Add")
     assert run(["explain", str(ACNET), "--node", name]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"{name}  Add\n")
+    assert said.startswith(f"Node {name}  Add\n")
     assert "can be merged" in said
     assert re.search(r"1×3 +at 1,0 +\S+", said)
     assert "saves" in said
@@ -157,7 +157,7 @@ def test_explain_a_node(capsys: Capture) -> None:
 
 def test_explain_a_node_by_its_tensor(capsys: Capture) -> None:
     assert run(["explain", str(ACNET), "--node", "output"]) == 0
-    assert re.match(r"/\S+  \w+\n", capsys.readouterr().out)
+    assert re.match(r"Node /\S+  \w+\n", capsys.readouterr().out)
 
 
 def test_explain_a_kept_node(capsys: Capture) -> None:
@@ -183,7 +183,7 @@ def test_bench(capsys: Capture) -> None:
     assert run(["bench", str(ACNET), str(ACNET_FUSED), *arguments]) == 0
     said = capsys.readouterr().out
     for path in (ACNET, ACNET_FUSED):
-        assert re.search(rf"{re.escape(str(path)[-40:])} +[\d.]+ [mµ]s +[\d.]+ [mµ]s +━+", said)
+        assert re.search(rf"{re.escape(str(path))} +[\d.]+ [mµ]s +[\d.]+ [mµ]s +━+", said)
     assert re.search(r"\d×.*\(5 runs each, 2 threads, CPUExecutionProvider\)", said)
 
 

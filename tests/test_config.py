@@ -90,7 +90,7 @@ def test_help_and_version_need_no_settings() -> None:
 def test_settings_hold_for_every_command_that_has_the_option(capsys: Capture) -> None:
     write("onnxac.toml", 'keep = ["*"]\nmax-nodes = 1\nverify = false\nruns = 2')
     assert run(["optimize", str(ACNET), "out.onnx"]) == 0
-    assert "Not verified, as asked." in capsys.readouterr().err
+    assert "not verified" in capsys.readouterr().out
     assert run(["check", str(ACNET)]) == 1
     said = capsys.readouterr().out
     assert "where 1 are allowed" in said
@@ -103,7 +103,7 @@ def test_the_command_line_wins(capsys: Capture) -> None:
     capsys.readouterr()
     line = ["optimize", str(ACNET), "out.onnx", "--keep", "none", "--verify", "--seeds", "4"]
     assert run(line) == 0
-    said = capsys.readouterr().err
+    said = capsys.readouterr().out
     assert "Merged 1 block" in said
     assert re.search(r"6 runs", said)
     assert run(["optimize", str(ACNET), "out.onnx", "-q", "--no-fail-if-unfused"]) == 0
@@ -115,7 +115,7 @@ def test_lists_and_numbers_reach_the_commands(capsys: Capture) -> None:
     assert run(["verify", str(dynamic), str(dynamic), "-v"]) == 0
     said = capsys.readouterr().out
     assert "[1, 4, 9, 11]" in said
-    assert "0.5 allowed" in said
+    assert "of 0.5 allowed" in said
 
 
 def test_every_key_is_an_option() -> None:

@@ -18,19 +18,21 @@ from cli_harness import ACNET, MODELS, NETWORK, ROOT
 from rich.console import Console, RenderableType
 
 from onnxac import Options, optimize
-from onnxac.gate import Finding, Problem
+from onnxac.gate import UNREADABLE, Finding, Problem
 from onnxac.pipeline import inspect
 from onnxac.render import gate, merged, words
 from onnxac.render.document import read_report, to_json
 from onnxac.render.explanation import explanation, node_explanation
 from onnxac.render.kernels import pictures
-from onnxac.render.latency import latency, verdict
+from onnxac.render.latency import comparison, latency
 from onnxac.render.markdown import to_markdown
-from onnxac.render.proof import proof, sentence
-from onnxac.render.refused import GROUPS_SHOWN, refused
+from onnxac.render.proof import proof
+from onnxac.render.refused import LINES_SHOWN, refused
 from onnxac.render.rules import RULES
+from onnxac.render.safe import LONGEST, cut, labels, one_line
 from onnxac.render.terminal import told
-from onnxac.render.totals import totals
+from onnxac.render.totals import table
+from onnxac.render.verdict import verdict
 from onnxac.report import (
     Branch,
     FusedOperator,
@@ -132,9 +134,15 @@ def test_milliseconds(ms: float, text: str) -> None:
     assert words.milliseconds(ms) == text
 
 
-def test_one_line_keeps_the_end_of_a_long_name() -> None:
-    assert words.one_line("a" * 50 + "z", 10) == "…" + "a" * 8 + "z"
-    clean = words.one_line(HOSTILE)
+def test_a_long_name_is_cut_in_the_middle() -> None:
+    assert cut("a/name", 10) == "a/name"
+    assert cut("/stages.0/stages.0.1/conv/Conv", 24) == "/stages.0…/conv/Conv"
+    assert one_line("a" * 50 + "z", 10) == "aaa…aaaaaz"
+    assert len(one_line("x" * 1_000_000)) == LONGEST
+
+
+def test_one_line_is_one_line() -> None:
+    clean = one_line(HOSTILE)
     assert clean.isprintable()
     assert "/a|b`c`<b>&[red]" in clean
 
@@ -145,7 +153,7 @@ def test_one_line_keeps_the_end_of_a_long_name() -> None:
 def test_pictures_are_of_the_commonest_kernels() -> None:
     single = fusion(operator(branch((3, 3), "Conv")))
     line = operator(branch((3,), "Conv"), branch((1,), "Conv", origin=(1,)), taps=(3,))
-    drawn = [p.plain for p in pictures([fusion(THREE)] * 2 + [single, fusion(line)])]
+    drawn = [shown([p]).rstrip() for p in pictures([fusion(THREE)] * 2 + [single, fusion(line)])]
     assert drawn == [
         "  ■ ■ ■    · ■ ·    · · ·    ■ ■ ■\n"
         "  ■ ■ ■  + · ■ ·  + ■ ■ ■  = ■ ■ ■   2 times\n"
@@ -157,24 +165,23 @@ def test_pictures_are_of_the_commonest_kernels() -> None:
 def test_a_picture_shows_holes_of_a_dilated_branch() -> None:
     dilated = replace(branch((2, 2), "Conv"), dilation=(2, 2))
     (picture,) = pictures([fusion(operator(dilated, branch((1, 1), "Conv", origin=(1, 1))))])
-    assert picture.plain.splitlines()[0].split("  ")[1] == "■ · ■"
+    assert shown([picture]).splitlines()[0].split("  ")[1] == "■ · ■"
 
 
 def test_long_lists_are_cut_until_details_are_asked_for() -> None:
     many = report(*[fusion(replace(THREE, node=NodeRef(f"k{i}", "Conv"))) for i in range(50)])
-    assert shown(told(many, "a", "b", False)).count("→ 1  ") == merged.FUSIONS_SHOWN
+    assert shown(told(many, "a", "b", False)).count("  3 → 1  ") == merged.FUSIONS_SHOWN
     assert "and 30 more; -v shows them" in shown(told(many, "a", "b", False))
-    assert shown(told(many, "a", "b", True)).count("→ 1  ") == 50
+    assert shown(told(many, "a", "b", True)).count("  3 → 1  ") == 50
 
 
 def test_many_operator_types_are_cut() -> None:
-    whole = report(fusion(THREE))
+    after = report().after.stats
     ops = {f"Op{i:02}": 50 - i for i in range(20)} | {"Conv": 3}
-    wide = replace(whole, before=replace(whole.before, stats=replace(whole.before.stats, ops=ops)))
-    text = shown([totals(wide, details=False)])
+    text = shown([table(replace(after, ops=ops), after, None, details=False)])
     assert re.search(r"Nodes .*\n  Conv +3 +1 +−2 *\n  Op00 ", text)
     assert re.search(r"11 further types +396 +0 +−396", text)
-    assert "further" not in shown([totals(wide, details=True)])
+    assert "further" not in shown([table(replace(after, ops=ops), after, None, details=True)])
 
 
 def test_reasons_are_grouped_without_the_name() -> None:
@@ -189,12 +196,39 @@ def test_reasons_are_grouped_without_the_name() -> None:
     assert grouped(refusals[:1])[0].reason == "padding reads past p"
 
 
+def left_alone(details: bool, *refusals: Refusal) -> list[str]:
+    return shown(refused(refusals, details)).splitlines()[2:]
+
+
 def test_many_reasons_are_cut() -> None:
-    refusals = tuple(Refusal(NodeRef(f"n{i}", "Conv"), "r", f"reason {i}") for i in range(20))
-    text = "\n".join(line.plain for line in refused(refusals, details=False))
-    assert text.count("reason ") == GROUPS_SHOWN
-    assert "and 12 more reasons; -v shows them" in text
-    assert sum("reason " in line.plain for line in refused(refusals, details=True)) == 20
+    many = [Refusal(NodeRef(f"n{i}", "Conv"), "r", f"reason {i}") for i in range(20)]
+    lines = left_alone(False, *many)
+    assert len(lines) == LINES_SHOWN + 1
+    assert lines[-1] == "  and 15 more reasons; -v shows them"
+    assert sum("reason " in line for line in left_alone(True, *many)) == 20
+
+
+def test_reasons_stand_by_rule_and_what_is_no_news_waits() -> None:
+    def refusal(name: str, rule: str, reason: str) -> Refusal:
+        return Refusal(NodeRef(name, "Conv"), rule, reason)
+
+    given = (
+        refusal("a", "cost", "merging takes 9 multiply-adds instead of 3"),
+        refusal("b", "border", "padding reads past b"),
+        refusal("c", "training", "it is in training mode"),
+        refusal("d", "border", "it ends early"),
+    )
+    assert left_alone(False, *given) == [
+        "  training  it is in training mode",
+        "            at c",
+        "  border    padding reads past b",
+        "            at b",
+        "            it ends early",
+        "            at d",
+        "  1 more candidate that would not pay; -v shows them",
+    ]
+    assert "  cost      merging takes" in "\n".join(left_alone(True, *given))
+    assert left_alone(False, given[0]) == ["  1 candidate that would not pay; -v shows them"]
 
 
 @pytest.mark.parametrize(
@@ -204,10 +238,11 @@ def test_many_reasons_are_cut() -> None:
         (verification(0, 2), "equal to the bit on every output, 5 runs"),
         (verification(1e-3, 2), "different by 1e-3 on every output (tolerance 9.5e-7), 5 runs"),
         (replace(verification(0), outputs=()), "nothing could be compared"),
+        (None, "not verified"),
     ],
 )
-def test_the_verdict(given: Verification, told: str) -> None:
-    assert sentence(given) == told
+def test_the_verdict(given: Verification | None, told: str) -> None:
+    assert verdict(given).sentence == told
 
 
 def test_what_was_not_compared_is_always_told() -> None:
@@ -221,7 +256,7 @@ def test_what_was_not_compared_is_always_told() -> None:
 )
 def test_latency_is_judged_by_its_spread(after: float, spread: float, said: str) -> None:
     found = Latency(10.0, after, spread, spread, 10.0 / after, 50, 0, "CPU")
-    assert verdict(found).startswith(said)
+    assert comparison(found).startswith(said)
     assert "threads as it likes" in shown(latency(found, "a", "b"))
 
 
@@ -297,6 +332,26 @@ def test_markdown_has_a_limit(real: Report) -> None:
 # Names that would break out.
 
 
+def test_labels_tell_names_apart() -> None:
+    """As in ghostnetv3: what differs is neither at the beginning nor at the end."""
+    names = [
+        f"/blocks/blocks.{i}/blocks.{i}.0/ghost{g}/primary/branches.0/Conv_fused"
+        for i in range(12)
+        for g in (1, 2)
+    ]
+    for limit in (20, 40, 60, 100):
+        assert len(set(labels(names, limit).values())) == len(names)
+    assert labels(names[:2], 30)[names[0]] == "…/ghost1/…ches.0/Conv_fused"
+    assert labels(["a", "a", "b"], 30) == {"a": "a", "b": "b"}
+
+
+def test_labels_of_what_nobody_reads_are_numbered() -> None:
+    names = ["x" * 5000 + str(i) + "y" * 5000 for i in range(3)]
+    found = labels(names, 40)
+    assert [label[-4:] for label in found.values()] == [" (1)", " (2)", " (3)"]
+    assert max(map(len, found.values())) < 50
+
+
 @pytest.fixture
 def hostile() -> Report:
     bad = branch((3, 3), "Conv", "Add", name=HOSTILE)
@@ -325,7 +380,7 @@ def test_markdown_obeys_no_name(hostile: Report) -> None:
 
 
 def test_pipelines_obey_no_name(hostile: Report) -> None:
-    finding = Finding(HOSTILE, hostile, (Problem("unfused", HOSTILE),))
+    finding = Finding(HOSTILE, None, (Problem(UNREADABLE, HOSTILE),))
     assert gate.to_github([finding]).count("\n") == 1
     properties = gate.to_github([finding]).removeprefix("::error ").split("::")[0]
     assert properties.count(",") == 1

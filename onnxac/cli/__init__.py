@@ -1,8 +1,8 @@
 """The command line: parse, call the library, print. No command decides anything.
 
-Results go to stdout, everything that is for people only (progress, what `optimize` did,
-errors) to stderr. An error is one line and an exit code, see `onnxac.errors`; a bug in
-onnxac is one line, too, with its traceback behind `-vv`.
+What a command found goes to stdout, progress and errors to stderr. An error is one line and
+an exit code, see `onnxac.errors`; a bug in onnxac is one line, too, with its traceback behind
+`-vv`.
 
 Starting up imports nothing heavy: `onnxac --help` has to be there at once. Each command
 imports what it needs when it runs.
@@ -31,6 +31,7 @@ from onnxac.cli.screen import Screen
 from onnxac.cli.streams import abandon, settle
 from onnxac.cli.verify import verify
 from onnxac.errors import OnnxacError, OutputError
+from onnxac.render.safe import MARKS
 
 __all__ = ["app", "main", "run"]
 
@@ -121,7 +122,7 @@ def main() -> NoReturn:
     settle()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a character shows another; it is no reason to fail.
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        stream.reconfigure(errors=MARKS)  # type: ignore[union-attr]
     sys.exit(run(sys.argv[1:]))
 
 

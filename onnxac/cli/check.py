@@ -80,6 +80,7 @@ def check(
         screen.show(told, wrap=False)
     else:
         # The result goes to a file, as a rule; whoever reads the log wants to see it as well.
-        screen.say(told, wrap=False)
+        screen.stdout_is_taken = True
+        screen.show(told, wrap=False)
         screen.write(FORMATS[format.value](findings))
     raise typer.Exit(max(f.exit_code for f in findings))

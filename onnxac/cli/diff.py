@@ -61,7 +61,7 @@ def diff(
 ) -> None:
     """See what became of a model: one HTML page, and the same as text.
 
-    The page needs no network. With netron installed ([cyan]pip install onnxac\\[netron][/])
+    The page needs no network. With netron installed ([cyan]pip install "onnxac\\[netron]"[/])
     it shows both graphs side by side, linked with each other.
 
     [not dim cyan]onnxac diff in.onnx out.onnx --report report.json --open[/]
@@ -82,11 +82,10 @@ def diff(
         if mapping is not None:
             found = model_explorer_mapping(*models, facts.matching)
             write_text(mapping, json.dumps(found, indent=2) + "\n")
-    if not quiet:
-        screen.write(draw_text(*models, facts))
+    screen.show(*draw_text(*models, facts, screen.details))
     screen.say(f"The page is {place}" if output is None else f"Wrote {place}", wrap=False)
     if importlib.util.find_spec("netron") is None:
-        screen.say("Without netron it has no graphs; `pip install onnxac[netron]` adds them")
+        screen.say('Without netron it has no graphs; pip install "onnxac[netron]" adds them')
     if open_page and not webbrowser.open(place.resolve().as_uri()):
         screen.say("No browser was found to open it")
 

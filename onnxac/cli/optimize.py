@@ -119,6 +119,7 @@ def optimize(
     target = _target(source, target, in_place)
     extras = Extras(report, summary, diff)
     extras.check(source, target)
+    screen.stdout_is_taken = target == STDIO or extras.use_stdout
     with screen.progress("reading"):
         from onnxac.cli.transform import transform
         from onnxac.pipeline import Options
@@ -139,7 +140,7 @@ def optimize(
         )
         result = transform(source, target, options, models=diff is not None)
         extras.write(result)
-    screen.say(*told(result.report, source, target, screen.details))
+    screen.show(*told(result.report, source, target, screen.details))
     if fail_if_unfused:
         _require_fusions(result.report, source)
     if strict:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from onnxac.cli.options import STDIO
 from onnxac.disk import append_text, check_text, write_text
 from onnxac.errors import UsageError
+from onnxac.render import safe
 
 if TYPE_CHECKING:
     from onnxac.cli.transform import Result
@@ -66,10 +67,19 @@ class Extras:
 
             write_text(self.diff, render_html(result.before, result.after, result.report))
 
+    @property
+    def use_stdout(self) -> bool:
+        """Whether one of them goes to standard output."""
+        return any(p in _STDOUT for p in (self.report, self._summary_place()))
+
     def _summary_place(self) -> str | None:
         if self.summary == "":
             return os.environ.get(STEP_SUMMARY) or STDIO
         return self.summary
+
+
+# Names of standard output, the last three where the system has them.
+_STDOUT = (STDIO, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 def _identity(place: str) -> str:
@@ -78,6 +88,6 @@ def _identity(place: str) -> str:
 
 def _put(place: str, text: str) -> None:
     if place == STDIO:
-        sys.stdout.write(text)
+        sys.stdout.write(safe.disarmed(text) if safe.in_pipeline() else text)
     else:
         write_text(Path(place), text)

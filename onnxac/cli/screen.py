@@ -1,5 +1,7 @@
 """Where a command writes, and how errors look.
 
+What a command found goes to stdout, in all commands; where stdout carries a model or a
+format for machines, it goes to stderr. Remarks, progress and errors always go to stderr.
 Loads rich when something is printed, not before.
 """
 
@@ -10,17 +12,16 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import typer
 
 from onnxac.cli.streams import abandon
+from onnxac.render import safe
+from onnxac.render.safe import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-
-# Logs and files are wider than a terminal, whatever COLUMNS says of the one behind them.
-LOG_WIDTH = 140
 
 
 class Screen:
@@ -36,6 +37,7 @@ class Screen:
         self.quiet = False
         self.verbose = 0
         self.color = not os.environ.get("NO_COLOR")
+        self.stdout_is_taken = False
         self._status: Any = None
 
     @property
@@ -44,17 +46,18 @@ class Screen:
         return self.verbose > 0
 
     def say(self, *what: RenderableType, wrap: bool = True) -> None:
-        """Show something to people; not with -q."""
+        """Make a remark to people; not with -q."""
         if not self.quiet:
             self._tell(*what, wrap=wrap)
 
     def show(self, *what: RenderableType, wrap: bool = True) -> None:
-        """Print a result that is laid out for people; not with -q."""
+        """Print what was found, laid out for people; not with -q."""
         if not self.quiet:
-            self._console(sys.stdout).print(*what, sep="\n", soft_wrap=not wrap)
+            stream = sys.stderr if self.stdout_is_taken else sys.stdout
+            self._console(stream).print(*what, sep="\n", soft_wrap=not wrap)
 
     def write(self, text: str) -> None:
-        """Print a result as it is."""
+        """Print a result for machines as it is."""
         sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
 
     @contextmanager
@@ -64,28 +67,25 @@ class Screen:
         if self.quiet or not console.is_terminal:
             yield
             return
-        with console.status(what, spinner="dots") as self._status:
+        spinner = "line" if console.options.ascii_only else "dots"
+        with console.status(what, spinner=spinner) as self._status:
             yield
         self._status = None
 
     def step(self, what: str) -> None:
         """Tell what is going on now."""
         if self._status is not None:
-            self._status.update(what)
+            self._status.update(one_line(what))
 
     def notice(self, message: str) -> None:
         """One line on stderr that is no error; not with -q."""
         from rich.text import Text
-
-        from onnxac.render.words import one_line
 
         self.say(Text.assemble(("onnxac: ", "bold"), one_line(message)), wrap=False)
 
     def error(self, message: str) -> None:
         """One line on stderr, in whatever mode."""
         from rich.text import Text
-
-        from onnxac.render.words import one_line
 
         line = Text.assemble(("onnxac: ", "bold"), ("error: ", "bold red"), one_line(message))
         self._tell(line, wrap=False)
@@ -120,19 +120,40 @@ class Screen:
 
     def _trace(self, error: Exception) -> None:
         if self.verbose > 1:
-            sys.stderr.write("".join(traceback.format_exception(error)))
+            said = "".join(traceback.format_exception(error))
+            # What the exception says may be a stranger's, and hold line feeds.
+            lines = (f"| {one_line(line)}\n" for line in said.splitlines())
+            sys.stderr.write(
+                "".join(map(safe.disarmed, lines)) if safe.in_pipeline() else "".join(lines)
+            )
 
     def _console(self, stream: TextIO) -> Console:
         from rich.console import Console
 
+        from onnxac.render.columns import UNLIMITED
+
         return Console(
-            file=stream,
-            width=None if stream.isatty() else LOG_WIDTH,
+            file=cast(TextIO, _Disarmed(stream)) if safe.in_pipeline() else stream,
+            # A file is as wide as it has to be, whatever COLUMNS says.
+            width=None if stream.isatty() else UNLIMITED,
             color_system="auto" if self.color else None,
             highlight=False,
             markup=False,
             emoji=False,
         )
+
+
+class _Disarmed:
+    """A stream in a pipeline: what is written to it gives no commands to the runner."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(safe.disarmed(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def screen_of(

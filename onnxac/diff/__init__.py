@@ -1,7 +1,7 @@
 """Shows what became of a model.
 
 render_html             one self-contained HTML file, with two Netron panes
-render_text             the same for the terminal
+draw_text               the same for the terminal
 match                   which node stands for which
 model_explorer_mapping  the same for Google's Model Explorer
 
@@ -14,7 +14,7 @@ from .facts import Facts, Known, gather
 from .matching import match
 from .page import draw_page, render_html
 from .pairing import Counterpart, Matching
-from .text import draw_text, render_text
+from .text import draw_text
 
 __all__ = [
     "Counterpart",
@@ -27,5 +27,4 @@ __all__ = [
     "match",
     "model_explorer_mapping",
     "render_html",
-    "render_text",
 ]

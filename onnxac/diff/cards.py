@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto
 
 from onnxac.render import numbers
-from onnxac.report import FusedOperator, Fusion, NodeRef, OutputDifference, Verification
-
-from .drawing import (
-    WIDTH,
-    Drawing,
+from onnxac.render.safe import labels
+from onnxac.render.verdict import difference
+from onnxac.render.words import (
     branch_title,
-    colour,
-    draw,
+    channels,
+    kernel,
+    node_name,
+    operator_type,
     own_branches,
+    pads,
     shared_nodes,
+    title,
 )
+from onnxac.report import FusedOperator, Fusion, NodeRef, Verification
+
+from .drawing import WIDTH, Drawing, colour, draw
 from .html import Markup, join, name, tag
-from .pairing import Counterpart, Matching
+from .pairing import Matching
+from .regions import Region, constants, kinds, regions
 
 # Names of one branch that a card lists; the rest is in the embedded report.
 NAMES_SHOWN = 6
+TITLE_LENGTH = 60
 
 
 class Gallery:
@@ -50,29 +57,6 @@ class Gallery:
         return tag("svg", *symbols, class_="symbols", aria_hidden="true", focusable="false")
 
 
-def fusion_card(i: int, fusion: Fusion, gallery: Gallery, check: Verification | None) -> Markup:
-    """The card of one fusion of a report."""
-    parts: list[Markup | None] = [_head(fusion)]
-    for operator in fusion.operators:
-        parts += [_picture(operator, gallery), _operator_facts(operator)]
-    parts += [_cost(fusion), _error(fusion, check), _names(fusion), _button(fusion_title(fusion))]
-    return tag("li", tag("article", *parts, class_="card", id=f"c{i}", data_group=i))
-
-
-def region_card(i: int, group: Counterpart, before: ModelProto, after: ModelProto) -> Markup:
-    """The card of nodes that stand for one another in two models without a report."""
-    gone = [before.graph.node[k] for k in group.before]
-    new = [after.graph.node[k] for k in group.after]
-    title = _label((new or gone)[-1])
-    sides = (
-        tag("div", _count_chip(n, kind), _kinds(n), _node_list([_ref(x) for x in n]), class_="side")
-        for n, kind in ((gone, "before"), (new, "after"))
-    )
-    head = tag("header", tag("h3", name(title, 46, breaks=True)))
-    body = (head, *sides, _button(title))
-    return tag("li", tag("article", *body, class_="card", id=f"c{i}", data_group=i))
-
-
 def cards(
     matching: Matching,
     fusions: tuple[Fusion, ...] | None,
@@ -82,24 +66,52 @@ def cards(
     """All cards, and the drawings that they refer to."""
     gallery = Gallery()
     if fusions is not None:
-        items = [fusion_card(i, f, gallery, check) for i, f in enumerate(fusions)]
-    else:
-        items = [region_card(i, g, *models) for i, g in enumerate(matching.counterparts)]
-    return join(items), gallery.definitions()
+        shown = labels(map(title, fusions), TITLE_LENGTH)
+        items = [_fusion_card(i, shown[title(f)], f, gallery, check) for i, f in enumerate(fusions)]
+        return join(items), gallery.definitions()
+    found = regions(matching, *models)
+    shown = labels((r.title for r in found), TITLE_LENGTH)
+    items = [_region_card(r, shown[r.title]) for r in found]
+    return join((*items, _constants(constants(matching, *models)))), gallery.definitions()
 
 
-def fusion_title(fusion: Fusion) -> str:
-    """The name of a fusion: that of the first operator it made."""
-    made = (*(o.node for o in fusion.operators), *fusion.added)
-    return next((n.name for n in made if n.name), fusion.output)
+def _card(i: int, head: Sequence[object], *parts: Markup | None) -> Markup:
+    card = tag("article", tag("header", *head), *parts, class_="card", id=f"c{i}", data_group=i)
+    return tag("li", card)
 
 
-def _head(fusion: Fusion) -> Markup:
+def _fusion_card(
+    i: int, label: str, fusion: Fusion, gallery: Gallery, check: Verification | None
+) -> Markup:
     gone, new = len(fusion.removed), len(fusion.added)
     chip = tag(
         "p", numbers.plural(gone, "node"), " → ", tag("b", numbers.count(new)), class_="chip"
     )
-    return tag("header", tag("h3", name(fusion_title(fusion), 46, breaks=True)), chip)
+    parts: list[Markup | None] = []
+    for operator in fusion.operators:
+        parts += [_picture(operator, gallery), _operator_facts(operator)]
+    parts += [_cost(fusion), _error(fusion, check), _names(fusion), _button(label)]
+    return _card(i, (_title(label, title(fusion)), chip), *parts)
+
+
+def _region_card(region: Region, label: str) -> Markup:
+    sides = (
+        tag("div", _count_chip(n, kind), _kinds(n), _node_list(n), class_="side")
+        for n, kind in ((region.gone, "before"), (region.new, "after"))
+    )
+    return _card(region.counterpart, (_title(label, region.title),), *sides, _button(label))
+
+
+def _constants(groups: list[int]) -> Markup | None:
+    """One line for all constants that became initializers, or the reverse."""
+    if not groups:
+        return None
+    text = f"{numbers.plural(len(groups), 'constant')} moved between nodes and initializers."
+    return tag("li", tag("p", text, class_="dim"))
+
+
+def _title(label: str, whole: str) -> Markup:
+    return tag("h3", name(label, len(label), breaks=True), title=whole[: TITLE_LENGTH * 6])
 
 
 def _picture(operator: FusedOperator, gallery: Gallery) -> Markup | None:
@@ -111,14 +123,9 @@ def _picture(operator: FusedOperator, gallery: Gallery) -> Markup | None:
 
 
 def _operator_facts(o: FusedOperator) -> Markup:
-    facts = [("channels", f"{numbers.count(o.in_channels)} → {numbers.count(o.out_channels)}")]
-    facts.append(("pads", " ".join(map(str, o.pads)) or "0"))
-    facts.append(("stride", numbers.extent(o.stride)))
-    if any(d != 1 for d in o.dilation):
-        facts.append(("dilation", numbers.extent(o.dilation)))
-    facts.append(("groups", numbers.count(o.group)))
-    title = tag("b", f"{o.node.op} {numbers.extent(o.taps)}", class_="op")
-    return tag("p", title, *(tag("span", k, " ", tag("b", v)) for k, v in facts), class_="facts")
+    facts = {"channels": channels(o), "pads": pads(o), "group": numbers.count(o.group)}
+    entries = (tag("span", key, " ", tag("b", value)) for key, value in facts.items())
+    return tag("p", tag("b", kernel(o), class_="op"), *entries, class_="facts")
 
 
 def _cost(fusion: Fusion) -> Markup | None:
@@ -133,16 +140,10 @@ def _error(fusion: Fusion, check: Verification | None) -> Markup | None:
     """The measured error, where the fused tensor is one that was compared."""
     found = [o for o in check.outputs if o.name == fusion.output] if check else []
     return (
-        tag("p", tag("span", "error ", tag("b", error_text(found[0]))), class_="facts")
+        tag("p", tag("span", "error ", tag("b", difference(found[0]))), class_="facts")
         if found
         else None
     )
-
-
-def error_text(output: OutputDifference) -> str:
-    """How far an output is off, and how far it may be."""
-    off, allowed = numbers.magnitude(output.relative), numbers.magnitude(output.tolerance)
-    return f"{off} of {allowed} allowed"
 
 
 def _names(fusion: Fusion) -> Markup:
@@ -166,37 +167,29 @@ def _group_note(group: int) -> str:
     return f", {group} groups" if group > 1 else ""
 
 
-def _node_list(nodes: tuple[NodeRef, ...] | list[NodeRef]) -> Markup:
+def _node_list(nodes: Sequence[NodeRef]) -> Markup:
     if not nodes:
         return tag("p", "none", class_="dim")
-    items = [tag("li", name(n.name, 100), " ", tag("small", n.op)) for n in nodes[:NAMES_SHOWN]]
+    items = [
+        tag("li", name(node_name(n), 100), " ", tag("small", operator_type(n.op)))
+        for n in nodes[:NAMES_SHOWN]
+    ]
     if len(nodes) > NAMES_SHOWN:
         items.append(tag("li", f"and {numbers.count(len(nodes) - NAMES_SHOWN)} more", class_="dim"))
     return tag("ul", *items, class_="names")
 
 
-def _count_chip(nodes: list[NodeProto], kind: str) -> Markup:
+def _count_chip(nodes: Sequence[NodeRef], kind: str) -> Markup:
     return tag("p", tag("b", numbers.plural(len(nodes), "node")), f" {kind}", class_=f"chip {kind}")
 
 
-def _kinds(nodes: list[NodeProto]) -> Markup | None:
+def _kinds(nodes: Sequence[NodeRef]) -> Markup | None:
     """How many nodes of which type, where there are more than are named."""
-    if len(nodes) <= NAMES_SHOWN:
-        return None
-    kinds = Counter(n.op_type for n in nodes).most_common(6)
-    return tag("p", ", ".join(f"{n} {op}" if n > 1 else op for op, n in kinds), class_="facts")
-
-
-def _ref(node: NodeProto) -> NodeRef:
-    return NodeRef(_label(node), node.op_type)
-
-
-def _label(node: NodeProto) -> str:
-    return node.name or next((o for o in node.output if o), "")
+    return tag("p", kinds(nodes), class_="facts") if len(nodes) > NAMES_SHOWN else None
 
 
 def _button(what: str) -> Markup:
-    label = f"Show {what[:80]} in both graphs"
+    label = f"Show {what} in both graphs"
     return tag(
         "button", "Show in both graphs", class_="show", type="button", aria_label=label, hidden=True
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from onnxac.render import numbers
+from onnxac.render.verdict import allowance, difference, is_within
+from onnxac.render.words import operator_type
 from onnxac.report import ModelInfo, NodeRef, OutputDifference, Verification
 from onnxac.report.refusals import Group
 
-from .cards import error_text
 from .facts import Facts
 from .html import Markup, join, name, tag
 
@@ -48,7 +49,7 @@ def _rule(group: Group, *, opened: bool) -> Markup:
 
 
 def _left(node: NodeRef) -> Markup:
-    return tag("li", name(node.name), " ", tag("small", node.op), class_="refusal")
+    return tag("li", name(node.name), " ", tag("small", operator_type(node.op)), class_="refusal")
 
 
 def proof(facts: Facts) -> Markup | None:
@@ -73,15 +74,15 @@ def proof(facts: Facts) -> Markup | None:
 
 
 def _output(output: OutputDifference) -> Markup:
-    error, allowed = numbers.magnitude(output.relative), numbers.magnitude(output.tolerance)
+    error, allowed = numbers.magnitude(output.relative), allowance(output.tolerance)
     values = (numbers.plain(output.max_abs), numbers.plain(output.scale), error, allowed)
-    good = output.relative <= output.tolerance
+    good = is_within(output)
     mark = tag(
         "span", "✓" if good else "✗", class_="equal" if good else "differs", aria_hidden="true"
     )
     word = tag("span", "within: " if good else "beyond: ", class_="sr")
     cells = (tag("td", v) for v in values)
-    title = tag("th", mark, " ", word, name(output.name), scope="row", title=error_text(output))
+    title = tag("th", mark, " ", word, name(output.name), scope="row", title=difference(output))
     return tag("tr", title, *cells)
 
 

@@ -6,13 +6,14 @@ they land. A cell that several branches feed has one band of colour for each.
 
 from __future__ import annotations
 
-import dataclasses
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
-from itertools import groupby, product
+from itertools import groupby
 
 from onnxac.render import numbers
-from onnxac.report import Branch, FusedOperator, NodeRef
+from onnxac.render.lattice import Cell, Lattice
+from onnxac.render.words import own_branches, steps
+from onnxac.report import Branch, FusedOperator
 
 from .html import Markup, join, tag
 
@@ -22,99 +23,12 @@ WIRES = 152
 COLOURS = 8
 # A branch may hold hundreds of nodes: as many of their types are named as fit.
 OPS_WIDTH = 19
-SEPARATOR = " · "
 BRANCHES_SHOWN = 12
-
-_ABBREVIATED = {
-    "BatchNormalization": "BN",
-    "AveragePool": "AvgPool",
-    "GlobalAveragePool": "GAP",
-    "ConvTranspose": "ConvT",
-}
-
-_WEIGHTY = ("Conv", "BN", "MatMul", "Gemm", "AvgPool", "ConvT")
-
-Cell = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Lattice:
-    """A kernel's cells in two dimensions: a third axis becomes slices side by side."""
-
-    rows: int
-    columns: int
-    slices: int
-
-    @staticmethod
-    def of(taps: tuple[int, ...]) -> Lattice | None:
-        """The lattice of a kernel; None for a shape that can't be drawn."""
-        if not 1 <= len(taps) <= 3 or min(taps) < 1 or max(taps) > 99:
-            return None
-        depth, rows, columns = (1, 1, 1, *taps)[-3:]
-        return Lattice(rows, columns, depth)
-
-    @property
-    def width(self) -> int:
-        """Columns of all slices, and a gap between every two."""
-        return self.slices * (self.columns + 1) - 1
-
-    def cells(self, branch: Branch) -> set[Cell]:
-        """Where a branch's taps land."""
-        axes = [
-            [origin + step * tap for tap in range(taps)]
-            for taps, step, origin in zip(branch.taps, branch.dilation, branch.origin, strict=False)
-        ]
-        return {self._place(position) for position in product(*axes)}
-
-    def all_cells(self) -> list[Cell]:
-        """Every cell, row by row."""
-        every = product(range(self.slices), range(self.rows), range(self.columns))
-        return sorted(self._place(position) for position in every)
-
-    def _place(self, position: tuple[int, ...]) -> Cell:
-        depth, row, column = (0, 0, 0, *position)[-3:]
-        return row, depth * (self.columns + 1) + column
 
 
 def colour(branch: int) -> str:
     """The class that paints things of one branch."""
     return f"b{branch % COLOURS + 1}"
-
-
-def shared_nodes(operator: FusedOperator) -> tuple[NodeRef, ...]:
-    """Nodes that several branches pass through: mostly what adds them up."""
-    uses = Counter(n for branch in operator.branches for n in dict.fromkeys(branch.nodes))
-    return tuple(n for n, times in uses.items() if times > 1)
-
-
-def own_branches(operator: FusedOperator) -> tuple[Branch, ...]:
-    """The branches, each with the nodes that are its alone."""
-    shared = frozenset(shared_nodes(operator))
-    return tuple(_without(branch, shared) for branch in operator.branches)
-
-
-def _without(branch: Branch, shared: frozenset[NodeRef]) -> Branch:
-    own = tuple(n for n in branch.nodes if n not in shared)
-    # Where nodes have one name for all, none can be told to be shared.
-    is_plausible = own or max(branch.taps, default=1) == 1
-    return dataclasses.replace(branch, nodes=own) if is_plausible else branch
-
-
-def branch_title(branch: Branch) -> str:
-    """What a branch is, in a few characters: its taps, then its operators."""
-    return f"{numbers.extent(branch.taps)} {branch_ops(branch)}".strip()
-
-
-def branch_ops(branch: Branch) -> str:
-    """The types of the nodes along a branch, each once, shortened."""
-    kinds = list(dict.fromkeys(_ABBREVIATED.get(n.op, n.op)[:OPS_WIDTH] for n in branch.nodes))
-    if len(SEPARATOR.join(kinds)) <= OPS_WIDTH:
-        return SEPARATOR.join(kinds) or "identity"
-    # The operators with weights say most about a branch; keep them when there are many.
-    shown = [k for k in kinds if k in _WEIGHTY] or kinds
-    while len(SEPARATOR.join((*shown, "…"))) > OPS_WIDTH and len(shown) > 1:
-        shown.pop()
-    return SEPARATOR.join((*shown, "…"))
 
 
 @dataclass(frozen=True)
@@ -154,7 +68,7 @@ def _branch(lattice: Lattice, branch: Branch, i: int, y: float) -> list[Markup]:
         grid.bands(colour(i), [(c, n, 0, 1) for c, n, _ in _runs(lattice, own)]),
         grid.lines(),
         _text(50, y - 1.5, numbers.extent(branch.taps) + _dilated(branch), "strong"),
-        _text(50, y + 9.5, branch_ops(branch), "dim"),
+        _text(50, y + 9.5, steps(branch, OPS_WIDTH), "dim"),
     ]
 
 

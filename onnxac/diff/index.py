@@ -35,8 +35,9 @@ class GraphIndex:
 
     @cached_property
     def initializers(self) -> dict[str, TensorProto]:
-        """The constant tensors of the graph by name."""
-        return {t.name: t for t in self.graph.initializer}
+        """The constant tensors of the graph by name: initializers, and what Constants hold."""
+        held = {n.output[0]: t for n in self.nodes for t in _held(n)}
+        return held | {t.name: t for t in self.graph.initializer}
 
     @cached_property
     def by_key(self) -> dict[Key, list[int]]:
@@ -72,6 +73,11 @@ class GraphIndex:
                 seen.add(i)
                 pending += [n for n in self._inputs[i] if n not in border and n in self.producer]
         return seen
+
+
+def _held(node: NodeProto) -> Iterator[TensorProto]:
+    if node.op_type == "Constant" and len(node.output) == 1:
+        yield from (a.t for a in node.attribute if a.type == AttributeProto.TENSOR)
 
 
 def _captured(node: NodeProto) -> Iterator[str]:

@@ -55,7 +55,7 @@ def read_netron(operators: Iterable[tuple[str, str]]) -> Netron | str:
     """
     spec = importlib.util.find_spec("netron")
     if spec is None or not spec.submodule_search_locations:
-        return "netron is not installed; `pip install onnxac[netron]` adds two panes of it"
+        return 'netron is not installed; `pip install "onnxac[netron]"` adds two panes of it'
     folder = Path(spec.submodule_search_locations[0])
     version = _version()
     needed = [f"{name}.js" for name in REQUIRED]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from onnxac.render import numbers
+from onnxac.render.totals import Total
 
-from .facts import Facts, Total
+from .facts import Facts
 from .html import Markup, join, name, tag
 
 OPERATORS_SHOWN = 8
@@ -33,7 +34,10 @@ def _headline(facts: Facts) -> Markup:
     )
     proof = tag("span", icon, tag("span", verdict.headline), class_=f"verdict {verdict.state}")
     title = tag("h1", tag("span", facts.headline, class_="count"), " ", proof)
-    return join((title, tag("p", verdict.detail, class_="how"), _method(facts)))
+    runtime = facts.verification.runtime if facts.verification else ""
+    parts = [part for part in (verdict.how, runtime) if part]
+    how = f"{'; '.join(parts)}." if parts else "The two models were not run against each other."
+    return join((title, tag("p", f"{how[0].upper()}{how[1:]}", class_="how"), _method(facts)))
 
 
 def _method(facts: Facts) -> Markup | None:
@@ -45,58 +49,44 @@ def _method(facts: Facts) -> Markup | None:
     return tag("p", text, class_="how")
 
 
-def _totals(totals: tuple[Total, ...]) -> Markup:
+def _totals(totals: list[Total]) -> Markup:
     return tag("dl", *map(_total, totals), class_="totals")
 
 
 def _total(total: Total) -> Markup:
-    largest = max(total.before, total.after) or 1
-    bar = tag(
-        "span",
-        class_="bar",
-        aria_hidden="true",
-        style=f"--b:{total.before / largest:.1%};--a:{total.after / largest:.1%}",
-    )
     was = tag("span", tag("span", "was ", class_="sr"), total.before_text, class_="was")
-    value = tag("dd", tag("b", total.after_text), " ", was, " ", _delta(total.before, total.after))
-    return tag("div", tag("dt", total.label), value, bar)
+    delta = tag("span", total.change, class_=f"delta {total.trend}")
+    value = tag("dd", tag("b", total.after_text), " ", was, " ", delta)
+    return tag("div", tag("dt", total.label), value, _bar(total, max(total.before, total.after)))
 
 
-def _delta(before: float, after: float) -> Markup:
-    trend = "same" if before == after else "less" if after < before else "more"
-    return tag("span", numbers.percent(before, after), class_=f"delta {trend}")
+def _bar(total: Total, largest: float) -> Markup:
+    shares = f"--b:{total.before / (largest or 1):.1%};--a:{total.after / (largest or 1):.1%}"
+    return tag("span", class_="bar", aria_hidden="true", style=shares)
 
 
 def _operators(facts: Facts) -> Markup:
     rows = facts.operators
     shown, hidden = rows[:OPERATORS_SHOWN], rows[OPERATORS_SHOWN:]
-    largest = max((max(b, a) for _, b, a in rows), default=1) or 1
-    parts = [tag("table", _table_head(), tag("tbody", *(_row(*r, largest) for r in shown)))]
+    largest = max((max(t.before, t.after) for t in rows), default=1)
+    parts = [_table(shown, largest)]
     if hidden:
-        body = tag("table", _table_head(), tag("tbody", *(_row(*r, largest) for r in hidden)))
         what = numbers.plural(len(hidden), "further operator type")
-        parts.append(tag("details", tag("summary", what), body))
-    title = tag("h2", "Operators")
-    return tag("div", title, *parts, class_="operators")
+        parts.append(tag("details", tag("summary", what), _table(hidden, largest)))
+    return tag("div", tag("h2", "Operators"), *parts, class_="operators")
 
 
-def _table_head() -> Markup:
+def _table(rows: list[Total], largest: float) -> Markup:
     names = ("Operator", "Before", "After", "Change")
-    return tag("thead", tag("tr", *(tag("th", n, scope="col") for n in names)))
+    head = tag("thead", tag("tr", *(tag("th", n, scope="col") for n in names)))
+    return tag("table", head, tag("tbody", *(_row(t, largest) for t in rows)))
 
 
-def _row(operator: str, before: int, after: int, largest: int) -> Markup:
-    trend = "same" if before == after else "less" if after < before else "more"
-    bar = tag(
-        "span",
-        class_="bar",
-        aria_hidden="true",
-        style=f"--b:{before / largest:.1%};--a:{after / largest:.1%}",
-    )
+def _row(total: Total, largest: float) -> Markup:
     return tag(
         "tr",
-        tag("th", name(operator, 30), bar, scope="row"),
-        tag("td", numbers.count(before)),
-        tag("td", numbers.count(after)),
-        tag("td", numbers.difference(before, after), class_=f"delta {trend}"),
+        tag("th", name(total.label, 30), _bar(total, largest), scope="row"),
+        tag("td", total.before_text),
+        tag("td", total.after_text),
+        tag("td", total.change, class_=f"delta {total.trend}"),
     )

@@ -75,12 +75,17 @@ def graph_stats(model: ModelProto, facts: Facts, added: Mapping[str, Shape]) -> 
     dynamic = any(isinstance(d, Extent) for i in graph.input for d in facts.shape(i.name) or ())
     return GraphStats(
         nodes=len(graph.node),
-        ops=dict(sorted(Counter(n.op_type for n in graph.node).items())),
+        ops=dict(sorted(Counter(map(_operator, graph.node)).items())),
         parameters=sum(math.prod(t.dims) for t in graph_tensors(graph)),
         bytes=model.ByteSize() + sum(_external_bytes(t) for t in external_tensors(model)),
         macs=None if any(m is None for m in macs) else round(sum(m for m in macs if m is not None)),
         nominal_size=NOMINAL_EXTENT if dynamic else None,
     )
+
+
+def _operator(node: NodeProto) -> str:
+    """The operator type, with its domain where that is not the standard's."""
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
 def _external_bytes(tensor: onnx.TensorProto) -> int:

@@ -1,11 +1,14 @@
 """A report in the forms in which people and machines read it.
 
-words      what everything is called, shared by all forms
+safe       the one sanitizer: what becomes of names, which may hold anything
+words      what everything is called; verdict, totals and rules say the rest
+columns    tables that hold at any width; lattice and kernels draw
 terminal   for the terminal, with rich; its parts are totals, merged, refused, proof
 markdown   for the summary of a pipeline's run
 document   the JSON file, and back
 gate       what `check` found, as text, JSON, GitHub annotations, GitLab and JUnit reports
 
-Nothing here looks at a model: a rendering knows what the report knows. Names come from
-models, and may hold anything; each form escapes them.
+In comes a report, out goes text. Nothing here looks at a model: a rendering knows what the
+report knows. No string that is not our own reaches a reader except through `safe`, and no
+line of text for a log begins with one.
 """

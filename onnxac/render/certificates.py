@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from rich.text import Text
 
 from onnxac.render import numbers
-from onnxac.render.words import one_line
+from onnxac.render.safe import one_line
 from onnxac.report import FAILS, HOLDS, Certificate, CertifiedSource, Fusion
 
 _MARKS = {HOLDS: ("✓", "bold green"), FAILS: ("✗", "bold red")}

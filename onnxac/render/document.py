@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 
 from onnxac.errors import UsageError
+from onnxac.render import safe
 from onnxac.report import SCHEMA_VERSION, Report
 
 
 def to_json(report: Report) -> str:
     """The report as `report.schema.json` describes it."""
-    return json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return safe.to_json(report.to_dict()) + "\n"
 
 
 def read_report(path: Path) -> Report:

@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import RenderableType
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from onnxac.render import numbers
+from onnxac.render.columns import Column, Columns, Entry, item
 from onnxac.render.merged import merged
-from onnxac.render.refused import refused
-from onnxac.render.rules import advice
-from onnxac.render.words import branch, channels, extent, kernel, node_name, one_line, pads, saved
+from onnxac.render.refused import by_rule, refused
+from onnxac.render.rules import ROUTINE, advice
+from onnxac.render.safe import one_line
+from onnxac.render.words import (
+    branch,
+    changed,
+    channels,
+    kernel,
+    node_name,
+    operator_type,
+    pads,
+    saved,
+)
 from onnxac.report import Branch, Fusion, NodeRef, Report
-from onnxac.report.refusals import Group, grouped
 
 
 def explanation(report: Report, details: bool) -> Iterator[RenderableType]:
@@ -26,29 +34,32 @@ def explanation(report: Report, details: bool) -> Iterator[RenderableType]:
     if left:
         yield Text()
         yield from left
-        yield Text()
-        yield Text("Rules", "bold")
-        yield Text()
-        yield _rules(grouped(report.refusals))
+        yield from _rules(report, details)
 
 
-def _savings(fusions: tuple[Fusion, ...]) -> Iterator[Text]:
+def _savings(fusions: tuple[Fusion, ...]) -> Iterator[Entry]:
     if fusions:
         nodes, macs = saved(fusions)
         work = f" and {numbers.short(macs)} multiply-adds" if macs else ""
-        yield Text(f"  saves {numbers.plural(nodes, 'node')}{work}", "green")
+        yield item(f"saves {numbers.plural(nodes, 'node')}{work}", "green")
 
 
-def _rules(groups: list[Group]) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for rule in dict.fromkeys(g.rule for g in groups):
-        table.add_row(Text(f"  {rule}", "cyan"), Text(advice(rule), "dim"))
-    return table
+def _rules(report: Report, details: bool) -> Iterator[RenderableType]:
+    met = dict.fromkeys(g.rule for g in by_rule(report.refusals))
+    rules = [rule for rule in met if advice(rule) and (details or rule not in ROUTINE)]
+    if not rules:
+        return
+    yield Text()
+    yield Text("Rules", "bold")
+    yield Text()
+    width = max(map(len, rules))
+    for rule in rules:
+        yield Entry(Text(f"  {rule:{width}}  ", "cyan"), Text(advice(rule), "dim"))
 
 
 def node_explanation(report: Report, node: NodeRef) -> Iterator[RenderableType]:
     """Everything that concerns one node."""
-    yield Text.assemble((node_name(node, None), "bold"), f"  {one_line(node.op, 30)}")
+    yield Text.assemble(("Node ", "dim"), (node_name(node), "bold"), f"  {operator_type(node.op)}")
     fusions = [f for f in report.fusions if _concerns(f, node)]
     refusals = [r for r in report.refusals if r.node.name == node.name]
     for fusion in fusions:
@@ -56,10 +67,9 @@ def node_explanation(report: Report, node: NodeRef) -> Iterator[RenderableType]:
         yield from _fusion(fusion)
     for refusal in refusals:
         yield Text()
-        yield Text.assemble(
-            ("✗ ", "yellow"), f"{one_line(refusal.reason)} ", (f"[{refusal.rule}]", "cyan")
-        )
-        yield Padding(Text(advice(refusal.rule), "dim"), (0, 0, 0, 2))
+        rule = one_line(refusal.rule)
+        yield Text.assemble(("✗ ", "yellow"), f"{one_line(refusal.reason)} ", (f"[{rule}]", "cyan"))
+        yield Entry(Text("  "), Text(advice(refusal.rule), "dim"))
     if not fusions and not refusals:
         yield Text()
         yield Text("Takes no part: it is not linear, or there is nothing linear beside it.")
@@ -71,24 +81,25 @@ def _concerns(fusion: Fusion, node: NodeRef) -> bool:
 
 
 def _fusion(fusion: Fusion) -> Iterator[RenderableType]:
-    count = f"{len(fusion.removed)} → {len(fusion.added)} nodes"
-    yield Text.assemble(("✓ ", "green"), f"can be merged, {count}")
+    yield Text.assemble(("✓ ", "green"), f"can be merged, {changed(fusion)} nodes")
     for operator in fusion.operators:
-        yield Text.assemble(
-            f"  {node_name(operator.node)}: ",
+        what = Text.assemble(
             (kernel(operator), "bold"),
-            f", {channels(operator)} channels, pads {pads(operator)}, group {operator.group},"
-            f" of {one_line(operator.source, 60)}",
+            f", {channels(operator)} channels, pads {pads(operator)}, group {operator.group}",
         )
-        table = Table.grid(padding=(0, 2, 0, 0))
+        yield Entry(Text("  "), what)
+        yield Text(f"    as {node_name(operator.node)}, of {one_line(operator.source)}", "dim")
+        table = Columns((Column(""), Column("", style="dim", rank=1), Column("", names=True)))
         for part in operator.branches:
-            names = " → ".join(node_name(n) for n in part.nodes) or "the source itself"
-            table.add_row(f"    {branch(part)}", Text(_place(part), "dim"), names)
+            names = " → ".join(map(node_name, part.nodes)) or "the source itself"
+            table.add(f"    {branch(part)}", _place(part), names)
         yield table
     yield from _savings((fusion,))
 
 
 def _place(part: Branch) -> str:
     where = f"at {','.join(map(str, part.origin))}" if any(part.origin) else ""
-    dilated = f"dilation {extent(part.dilation)}" if any(d != 1 for d in part.dilation) else ""
+    dilated = (
+        f"dilation {numbers.extent(part.dilation)}" if any(d != 1 for d in part.dilation) else ""
+    )
     return " ".join(filter(None, (where, dilated)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +11,10 @@ from xml.etree import ElementTree
 
 from rich.text import Text
 
-from onnxac.gate import OVER_BUDGET, UNFUSED, UNREADABLE, Finding
-from onnxac.render import numbers
-from onnxac.render.words import one_line
+from onnxac.gate import OVER_BUDGET, UNFUSED, UNREADABLE, Finding, Problem
+from onnxac.render import numbers, safe
+from onnxac.render.safe import one_line
+from onnxac.report import Report
 
 HINTS = {
     UNFUSED: "`onnxac optimize IN OUT` merges, `onnxac explain` shows what",
@@ -30,6 +30,41 @@ _TITLES = {
 _SEVERITIES = {UNFUSED: "minor", OVER_BUDGET: "major", UNREADABLE: "critical"}
 
 
+def message(finding: Finding, problem: Problem) -> str:
+    """A problem in a sentence."""
+    if problem.kind == UNFUSED and finding.report is not None:
+        return _unfused(finding.report)
+    if problem.kind == OVER_BUDGET:
+        if problem.value is None:
+            return (
+                f"its {problem.about} are not known for want of a shape, "
+                f"{numbers.count(problem.allowed)} are allowed"
+            )
+        return (
+            f"{numbers.plural(problem.value, problem.about.removesuffix('s'))} "
+            f"where {numbers.count(problem.allowed)} are allowed"
+        )
+    return one_line(problem.about)
+
+
+def _unfused(report: Report) -> str:
+    before, after = report.before.stats, report.after.stats
+    saves = [f"nodes {numbers.count(before.nodes)} → {numbers.count(after.nodes)}"]
+    for name, old, new in (
+        ("multiply-adds", before.macs, after.macs),
+        ("bytes", before.bytes, after.bytes),
+    ):
+        if old is not None and new is not None and old != new:
+            change = numbers.percent(old, new)
+            saves.append(f"{name} {numbers.count(old)} → {numbers.count(new)} ({change})")
+    blocks = numbers.plural(len(report.fusions), "block")
+    return f"{blocks} can be merged: {', '.join(saves)}"
+
+
+def _messages(finding: Finding) -> list[str]:
+    return [message(finding, p) for p in finding.problems]
+
+
 def to_text(findings: Sequence[Finding]) -> str:
     """A line per model, and one for all of them."""
     lines = []
@@ -39,7 +74,7 @@ def to_text(findings: Sequence[Finding]) -> str:
         if not finding.problems and finding.report is not None:
             nodes = numbers.plural(finding.report.before.stats.nodes, "node")
             lines.append(f"{mark} {path}: clean, {nodes}")
-        lines += [f"{mark} {path}: {one_line(p.message)}" for p in finding.problems]
+        lines += [f"{mark} {path}: {m}" for m in _messages(finding)]
     kinds = Counter(p.kind for f in findings for p in f.problems)
     if len(findings) > 1:
         clean = sum(not f.problems for f in findings)
@@ -57,12 +92,12 @@ def to_json(findings: Sequence[Finding]) -> str:
         {
             "path": f.path,
             "exit_code": f.exit_code,
-            "problems": [{"kind": p.kind, "message": p.message} for p in f.problems],
+            "problems": [{"kind": p.kind, "message": message(f, p)} for p in f.problems],
             "report": None if f.report is None else f.report.to_dict(),
         }
         for f in findings
     ]
-    return json.dumps({"models": models}, indent=2, ensure_ascii=False) + "\n"
+    return safe.to_json({"models": models}) + "\n"
 
 
 def to_github(findings: Sequence[Finding]) -> str:
@@ -70,15 +105,17 @@ def to_github(findings: Sequence[Finding]) -> str:
     lines = []
     for finding in findings:
         if finding.problems:
-            message = "; ".join(p.message for p in finding.problems)
+            what = f"{one_line(finding.path)}: {'; '.join(_messages(finding))}"
             title = f"onnxac: {_TITLES[finding.problems[0].kind]}"
             place = f"title={_property(title)},file={_property(_relative(finding.path))}"
-            lines.append(f"::error {place}::{_data(f'{finding.path}: {message}')}\n")
+            lines.append(f"::error {place}::{_data(what)}\n")
     return "".join(lines)
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    # A line feed in a path is written by its number; whatever else a log would obey is not.
+    lines = (one_line(line) for line in text.replace("%", "%25").split("\n"))
+    return "%0A".join(safe.disarmed(line) for line in lines)
 
 
 def _property(text: str) -> str:
@@ -96,29 +133,23 @@ def _relative(path: str) -> str:
 
 def to_gitlab(findings: Sequence[Finding]) -> str:
     """A code quality report."""
-    return (
-        json.dumps(
-            [
-                {
-                    "description": f"{_TITLES[problem.kind]}: {problem.message}",
-                    "check_name": f"onnxac/{problem.kind}",
-                    "fingerprint": _fingerprint(_relative(finding.path), problem.kind, number),
-                    "severity": _SEVERITIES[problem.kind],
-                    "location": {"path": _relative(finding.path), "lines": {"begin": 1}},
-                }
-                for finding in findings
-                for number, problem in enumerate(finding.problems)
-            ],
-            indent=2,
-            ensure_ascii=False,
-        )
-        + "\n"
-    )
+    entries = [
+        {
+            "description": f"{_TITLES[problem.kind]}: {message(finding, problem)}",
+            "check_name": f"onnxac/{problem.kind}",
+            "fingerprint": _fingerprint(_relative(finding.path), problem.kind, number),
+            "severity": _SEVERITIES[problem.kind],
+            "location": {"path": _relative(finding.path), "lines": {"begin": 1}},
+        }
+        for finding in findings
+        for number, problem in enumerate(finding.problems)
+    ]
+    return safe.to_json(entries) + "\n"
 
 
 def _fingerprint(*parts: object) -> str:
     # The same problem has the same one in each pipeline, whatever the numbers in its sentence.
-    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
+    return hashlib.sha256("\0".join(map(str, parts)).encode(errors="replace")).hexdigest()
 
 
 def to_junit(findings: Sequence[Finding]) -> str:
@@ -133,23 +164,20 @@ def to_junit(findings: Sequence[Finding]) -> str:
     )
     for finding in findings:
         case = ElementTree.SubElement(
-            suite, "testcase", classname="onnxac.check", name=_xml(finding.path)
+            suite, "testcase", classname="onnxac.check", name=one_line(finding.path)
         )
         if finding.problems:
             what = "error" if finding.report is None else "failure"
-            text = _xml("; ".join(p.message for p in finding.problems))
+            text = "; ".join(_messages(finding))
             kind = finding.problems[0].kind
             ElementTree.SubElement(case, what, type=kind, message=text).text = text
     root = ElementTree.Element("testsuites", name="onnxac")
     root.append(suite)
     ElementTree.indent(root)
     body: str = ElementTree.tostring(root, encoding="unicode")
+    # Written by their numbers, a reader of XML finds the same marks, and a log no command.
+    body = body.replace("##", "#&#35;").replace("::", ":&#58;")
     return f'<?xml version="1.0" encoding="utf-8"?>\n{body}\n'
-
-
-def _xml(text: str) -> str:
-    """Without the characters that XML can't hold, however they are escaped."""
-    return one_line(text).replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd")
 
 
 def marked(text: str) -> Text:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from onnxac.render import numbers
-from onnxac.render.words import milliseconds, one_line
+from onnxac.render.columns import Column, Columns
+from onnxac.render.safe import one_line
+from onnxac.render.words import milliseconds
 from onnxac.report import Latency
 
 BAR = 30
@@ -17,28 +18,33 @@ BAR = 30
 
 def latency(found: Latency, before: str, after: str) -> Iterator[RenderableType]:
     """Medians with their spread and as bars, and the ratio in a sentence."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("", overflow="fold")
-    table.add_column("median", justify="right", no_wrap=True)
-    table.add_column("spread", justify="right", no_wrap=True)
-    table.add_column("")
+    table = Columns(
+        (
+            Column(""),
+            Column("", names=True),
+            Column("median", right=True),
+            Column("spread", right=True, rank=1),
+            Column("", rank=2),
+        )
+    )
     longest = max(found.before_ms, found.after_ms)
-    for path, median, spread, style in (
-        (before, found.before_ms, found.before_spread_ms, "yellow"),
-        (after, found.after_ms, found.after_spread_ms, "green"),
+    for side, path, median, spread, style in (
+        ("before", before, found.before_ms, found.before_spread_ms, "yellow"),
+        ("after", after, found.after_ms, found.after_spread_ms, "green"),
     ):
         bar = Text("━" * max(1, round(BAR * median / longest)), style)
-        table.add_row(one_line(path, 50), milliseconds(median), milliseconds(spread), bar)
+        times = Text(milliseconds(median)), Text(milliseconds(spread))
+        table.add(Text(side, "dim"), one_line(path), *times, bar)
     yield table
     yield Text()
     threads = numbers.plural(found.threads, "thread") if found.threads else "threads as it likes"
     yield Text.assemble(
-        (f"{verdict(found)} ", "bold"),
+        (f"{comparison(found)} ", "bold"),
         (f"({numbers.plural(found.runs, 'run')} each, {threads}, {found.provider})", "dim"),
     )
 
 
-def verdict(found: Latency) -> str:
+def comparison(found: Latency) -> str:
     """Which is faster, or that the spread does not tell."""
     apart = abs(found.before_ms - found.after_ms)
     if apart <= max(found.before_spread_ms, found.after_spread_ms) / 2:

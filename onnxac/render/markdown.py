@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 
 from onnxac.render import numbers
-from onnxac.render.proof import sentence
-from onnxac.render.totals import changed_operators, macs_label
+from onnxac.render.merged import others
+from onnxac.render.refused import by_rule
+from onnxac.render.safe import one_line
+from onnxac.render.totals import Total, operators, totals
+from onnxac.render.verdict import DIFFERS, EQUAL, UNKNOWN, verdict
 from onnxac.render.words import (
     branches,
+    changed,
     channels,
     kernel,
-    milliseconds,
     node_name,
-    one_line,
+    operator_type,
     pads,
     title,
 )
 from onnxac.report import Fusion, Report
-from onnxac.report.refusals import grouped
 
 FUSIONS_SHOWN, GROUPS_SHOWN = 100, 20
+_MARKS = {EQUAL: "✅", DIFFERS: "❌", UNKNOWN: "⚠️"}
 
 # What could start an element, a link, an emphasis or a cell of a table.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~@$&-])")
@@ -53,34 +56,28 @@ def _head(report: Report) -> Iterator[str]:
     what = f"{numbers.plural(before, 'node')} → {numbers.count(after)}"
     yield f"### onnxac: {_code(name)}, {what if report.changed else 'nothing to merge'}"
     yield ""
-    if report.verification is None:
-        yield "Not verified, as asked."
-    else:
-        mark = "✅" if report.verification.passed else "❌"
-        yield f"{mark} {sentence(report.verification)} ({escape(report.verification.runtime)})"
+    found = verdict(report.verification)
+    runtime = f" ({escape(report.verification.runtime)})" if report.verification else ""
+    yield f"{_MARKS[found.state]} {found.sentence}{runtime}"
     yield ""
 
 
 def _totals(report: Report) -> Iterator[str]:
     before, after = report.before.stats, report.after.stats
+    first, *rest = totals(before, after, report.latency)
     yield "| | Before | After | |"
     yield "|---|---:|---:|---:|"
-    yield _row("**Nodes**", before.nodes, after.nodes, numbers.count)
-    for op, old, new in changed_operators(before, after):
-        yield f"| {escape(op)} | {old:,} | {new:,} | {numbers.difference(old, new)} |"
-    yield _row("**Parameters**", before.parameters, after.parameters, numbers.short)
-    yield _row("**Size**", before.bytes, after.bytes, numbers.size)
-    if before.macs is not None and after.macs is not None:
-        yield _row(f"**{macs_label(before)}**", before.macs, after.macs, numbers.short)
-    if report.latency is not None:
-        yield (
-            f"| **Latency** | {milliseconds(report.latency.before_ms)} "
-            f"| {milliseconds(report.latency.after_ms)} | {report.latency.ratio:.2f}× as fast |"
-        )
+    yield _row(first, f"**{first.label}**")
+    for operator in operators(before, after):
+        if operator.trend != "same":
+            yield _row(operator, escape(operator_type(operator.label)))
+    for total in rest:
+        yield _row(total, f"**{total.label}**")
     yield ""
 
 
 def _merged(report: Report) -> Iterator[str]:
+    yield from (f"{line}.\n" for line in others(report))
     if not report.fusions:
         return
     shown = report.fusions[:FUSIONS_SHOWN]
@@ -92,7 +89,7 @@ def _merged(report: Report) -> Iterator[str]:
 
 
 def _fusion(fusion: Fusion) -> Iterator[str]:
-    count = f"{len(fusion.removed)} → {len(fusion.added)}"
+    count = changed(fusion)
     for o in fusion.operators:
         cells = (branches(o), kernel(o), channels(o), pads(o), str(o.group))
         yield f"| {count} | {_code(node_name(o.node))} | {' | '.join(map(escape, cells))} |"
@@ -103,9 +100,9 @@ def _fusion(fusion: Fusion) -> Iterator[str]:
 
 def _left_alone(report: Report) -> Iterator[str]:
     if report.refusals:
-        groups = grouped(report.refusals)[:GROUPS_SHOWN]
+        groups = by_rule(report.refusals)[:GROUPS_SHOWN]
         lines = ["| | Why | Rule |", "|---:|---|---|"]
-        lines += [f"| {len(g.nodes):,} | {escape(g.reason)} | {g.rule} |" for g in groups]
+        lines += [f"| {len(g.nodes):,} | {escape(g.reason)} | {escape(g.rule)} |" for g in groups]
         count = numbers.plural(len(report.refusals), "candidate")
         yield from _fold(f"Left alone: {count}", lines)
 
@@ -119,6 +116,5 @@ def _fold(summary: str, lines: Iterable[str]) -> Iterator[str]:
     yield ""
 
 
-def _row(label: str, before: int, after: int, text: Callable[[int], str]) -> str:
-    change = numbers.percent(before, after)
-    return f"| {label} | {text(before)} | {text(after)} | {change} |"
+def _row(total: Total, label: str) -> str:
+    return f"| {label} | {total.before_text} | {total.after_text} | {total.change} |"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from onnxac.render import numbers
+from onnxac.render.columns import Column, Columns, item
 from onnxac.render.kernels import pictures
-from onnxac.render.words import branches, channels, kernel, node_name, pads, title
+from onnxac.render.safe import one_line
+from onnxac.render.words import branches, changed, channels, kernel, node_name, pads, title
 from onnxac.report import FusedOperator, Fusion, Report
 
 FUSIONS_SHOWN = 20
@@ -31,41 +32,50 @@ def merged(report: Report, details: bool, verb: str = "Merged") -> Iterator[Rend
         yield Text()
         yield _table(fusions if details else fusions[:FUSIONS_SHOWN], details)
     if len(fusions) > FUSIONS_SHOWN and not details:
-        yield Text(f"  and {len(fusions) - FUSIONS_SHOWN:,} more; -v shows them", "dim")
-    others = {
+        yield item(f"and {len(fusions) - FUSIONS_SHOWN:,} more; -v shows them", "dim")
+    yield from (item(f"and {line}", "dim") for line in others(report))
+
+
+def others(report: Report) -> Iterator[str]:
+    """What changed beside the fusions: 3 nodes that computed constants, folded."""
+    for what, count in {
         "that computed constants, folded": report.folded,
         "that computed what another one computes, removed": report.repeated,
         "that did nothing, removed": report.idle,
-    }
-    for what, count in others.items():
+    }.items():
         if count:
-            yield Text(f"  and {numbers.plural(count, 'node')} {what}", "dim")
+            yield f"{numbers.plural(count, 'node')} {what}"
 
 
-def _table(fusions: Sequence[Fusion], details: bool) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("  nodes", justify="right", no_wrap=True)
-    table.add_column("became", overflow="fold")
-    table.add_column("from", overflow="fold")
-    table.add_column("kernel", style="bold")
-    for heading in ("channels", "pads", "group"):
-        table.add_column(heading, justify="right", style="dim", no_wrap=True)
+def _table(fusions: Sequence[Fusion], details: bool) -> Columns:
+    table = Columns(
+        (
+            Column("  nodes", right=True),
+            Column("became", names=True),
+            Column("from", rank=1),
+            Column("kernel", style="bold", rank=2),
+            Column("channels", right=True, style="dim", rank=3),
+            Column("pads", right=True, style="dim", rank=4, minor=True),
+            Column("group", right=True, style="dim", rank=5, minor=True),
+        )
+    )
     for fusion in fusions:
-        count = Text(f"  {len(fusion.removed)} → {len(fusion.added)}")
+        count = f"  {changed(fusion)}"
         for operator in fusion.operators:
-            table.add_row(count, *_cells(operator))
-            count = Text()
+            table.add(count, *_cells(operator))
+            # No line begins with a name.
+            count = "+"
         if not fusion.operators:
-            table.add_row(count, title(fusion), "an identity")
+            table.add(count, one_line(title(fusion)), "an identity", "", "", "", "")
         if details:
-            names = ", ".join(node_name(n) for n in fusion.removed)
-            table.add_row("", Text(names, "dim"))
+            names = ", ".join(map(node_name, fusion.removed))
+            table.rows[-1] = (table.rows[-1][0], Text(f"was {names}", "dim"))
     return table
 
 
 def _cells(operator: FusedOperator) -> tuple[str, ...]:
     return (
-        node_name(operator.node, 44),
+        node_name(operator.node),
         branches(operator),
         kernel(operator),
         channels(operator),

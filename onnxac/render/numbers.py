@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 MINUS = "\u2212"
 
@@ -64,9 +65,9 @@ def plain(value: float) -> str:
     return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e+")
 
 
-def extent(values: tuple[int, ...]) -> str:
+def extent(values: Iterable[int]) -> str:
     """Sizes along the axes: 3×3."""
-    return "×".join(str(v) for v in values) or "scalar"
+    return "×".join(str(v) for v in values) or "1"
 
 
 def plural(number: int, noun: str) -> str:

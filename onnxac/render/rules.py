@@ -38,6 +38,30 @@ RULES = {
 }
 
 
+# Met on nearly every network, and right as it is: a bottleneck stays one.
+ROUTINE = frozenset({"cost"})
+# What whoever exports the model, or runs onnxac, can change.
+_IN_YOUR_HANDS = frozenset(
+    {
+        "attributes",
+        "auto_pad",
+        "average",
+        "ceil_mode",
+        "constant",
+        "dynamic",
+        "opset",
+        "output_shape",
+        "shape",
+        "training",
+    }
+)
+
+
+def order(rule: str) -> tuple[bool, bool, str]:
+    """Where a rule stands among others: what one can act on first, routine last."""
+    return rule in ROUTINE, rule not in _IN_YOUR_HANDS, rule
+
+
 def advice(rule: str) -> str:
     """What a rule is about; empty for one that is not listed."""
     return RULES.get(rule, "")

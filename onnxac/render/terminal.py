@@ -10,20 +10,25 @@ from rich.text import Text
 from onnxac.render.merged import merged
 from onnxac.render.proof import proof
 from onnxac.render.refused import refused
-from onnxac.render.totals import totals
-from onnxac.render.words import one_line
+from onnxac.render.safe import one_line
+from onnxac.render.totals import table
 from onnxac.report import Report
 
 STDIO = "-"
 
 
-def told(report: Report, source: str, target: str, details: bool) -> Iterator[RenderableType]:
+def told(
+    report: Report, source: str, target: str, details: bool, verb: str = "Optimized"
+) -> Iterator[RenderableType]:
     """What `optimize` did: totals, what was merged, what was left alone, the proof."""
     yield Text.assemble(
-        _file(source, "standard input"), (" → ", "dim"), (_file(target, "standard output"), "bold")
+        (f"{verb} ", "dim"),
+        _file(source, "standard input"),
+        (" → ", "dim"),
+        (_file(target, "standard output"), "bold"),
     )
     yield Text()
-    yield totals(report, details)
+    yield table(report.before.stats, report.after.stats, report.latency, details)
     yield Text()
     yield from merged(report, details)
     yield Text()
@@ -31,10 +36,7 @@ def told(report: Report, source: str, target: str, details: bool) -> Iterator[Re
     if left:
         yield from left
         yield Text()
-    if report.verification is None:
-        yield Text("Not verified, as asked.", "yellow")
-    else:
-        yield from proof(report.verification, details)
+    yield from proof(report.verification, details)
 
 
 def _file(path: str, standard: str) -> str:

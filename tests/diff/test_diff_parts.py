@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import re
 
 import pytest
 from diff_models import acnet, fusion, info, reported
+from onnx import ModelProto
+from rich.console import Console
 
-from onnxac.diff import match, model_explorer_mapping, render_text
-from onnxac.diff.drawing import Lattice, branch_ops, draw
-from onnxac.diff.html import shorten
+from onnxac.diff import Known, draw_text, gather, match, model_explorer_mapping
+from onnxac.diff.drawing import draw
 from onnxac.render import numbers as n
-from onnxac.report import Branch, FusedOperator, NodeRef
+from onnxac.render.columns import UNLIMITED
+from onnxac.render.lattice import Lattice
+from onnxac.render.words import steps
+from onnxac.report import Branch, FusedOperator, NodeRef, Report
 
 
 @pytest.mark.parametrize(
@@ -46,12 +52,6 @@ def test_changes() -> None:
     assert n.plural(2, "branch") == "2 branches"
     assert n.plural(1, "branch") == "1 branch"
     assert n.plural(2, "further output") == "2 further outputs"
-
-
-def test_a_long_name_is_cut_where_a_part_begins() -> None:
-    assert shorten("a/name", 10) == "a/name"
-    assert shorten("stages.0/stages.0.1/conv/Conv", 24) == "…/stages.0.1/conv/Conv"
-    assert shorten("x" * 30, 10) == "…" + "x" * 9
 
 
 def branch(taps: tuple[int, ...], origin: tuple[int, ...], dilation: tuple[int, ...]) -> Branch:
@@ -102,22 +102,33 @@ def test_what_can_not_be_drawn_is_left_to_words(taps: tuple[int, ...]) -> None:
 def test_a_branch_of_hundreds_of_nodes_has_a_short_title() -> None:
     ops = ["Conv", "Shape", "Gather", "Pad", "ScatterND", "BatchNormalization"] * 100
     long = Branch(tuple(NodeRef("n", op) for op in ops), (3, 3), (1, 1), (0, 0), 1)
-    assert branch_ops(long) == "Conv · BN · …"
+    assert steps(long, 19) == "Conv·BN·…"
     wordy = dataclasses.replace(long, nodes=(NodeRef("n", "A" * 300), NodeRef("n", "B" * 300)))
-    assert len(branch_ops(wordy)) < 25
-    assert branch_ops(dataclasses.replace(long, nodes=())) == "identity"
+    assert len(steps(wordy, 19)) < 25
+    assert steps(dataclasses.replace(long, nodes=())) == "identity"
+
+
+def shown(before: ModelProto, after: ModelProto, known: Known) -> str:
+    out = io.StringIO()
+    console = Console(file=out, width=UNLIMITED, color_system=None, highlight=False, markup=False)
+    console.print(*draw_text(before, after, gather(before, after, known)), sep="\n")
+    return out.getvalue()
+
+
+def told(before: ModelProto, after: ModelProto, report: Report) -> str:
+    return shown(before, after, Known(report))
 
 
 def test_the_terminal_gets_the_same_content() -> None:
-    text = render_text(*reported())
-    assert text.startswith("12 nodes → 4. Same result within 2.1e-7.\n")
-    assert "(3×3 Conv) + (1×3 Conv) + (3×1 Conv) = Conv 3×3, 8 → 8 channels, pads 1 1 1 1" in text
-    assert "2 × Relu is not linear [not-linear]" in text
-    assert "2.1e-7 of 1e-5 allowed" in text
+    text = told(*reported())
+    assert text.startswith("12 nodes → 4. Equal within 2.1e-7.\n")
+    assert re.search(r"  5 → 1  b0/merged  3×3 \+ 1×3 \+ 3×1  Conv 3×3 +8 → 8 +1 +1\n", text)
+    assert "not-linear  2 × Relu is not linear" in text
+    assert "equal within 2.1e-7 on the output (tolerance 1e-5), 3 runs" in text
 
 
 def test_the_terminal_obeys_no_name() -> None:
-    text = render_text(*reported(1, lambda name: f"\x1b[2J\x9b31m\u202e{name}\r\n\x07"))
+    text = told(*reported(1, lambda name: f"\x1b[2J\x9b31m\u202e{name}\r\n\x07"))
     assert not any(c < " " and c != "\n" for c in text)
     assert "\x9b" not in text
     assert "\u202e" not in text
@@ -125,12 +136,11 @@ def test_the_terminal_obeys_no_name() -> None:
 
 def test_the_terminal_without_a_report() -> None:
     before, after = acnet()
-    text = render_text(
-        before, after, before_info=info(before, "a.onnx"), after_info=info(after, "b.onnx")
-    )
+    known = Known(before=info(before, "a.onnx"), after=info(after, "b.onnx"))
+    text = shown(before, after, known)
     assert "Nodes were matched by names." in text
-    assert "b0/merged: 3 Conv, 2 Add → 1 Conv" in text
-    assert "a.onnx" in text
+    assert "·  b0/merged  3 Conv, 2 Add → 1 Conv" in text
+    assert "before a.onnx" in text
 
 
 def test_the_mapping_for_model_explorer() -> None:
