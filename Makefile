@@ -3,7 +3,8 @@
 #
 #     make demo      a real ACNet collapses to one Conv, proven and drawn, in build/demo
 #     make test      the tests; PYTEST="-k cli" passes options on
-#     make fuzz      the properties in exact arithmetic, on 20,000 new drawings each
+#     make fuzz      the properties in exact arithmetic, on 20,000 new drawings each, and
+#                    10,000 mutated models
 #     make lint      ruff, and its format
 #     make type      mypy, strict, the tests included
 #     make bench     time and memory of onnxac itself
@@ -78,7 +79,8 @@ test: $(VENV)/group-test $(VENV)/group-browser $(VENV)/group-integration
 
 .PHONY: fuzz
 fuzz: $(VENV)/group-test
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(WORKERS) tests/test_exact.py $(PYTEST)
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(WORKERS) \
+		tests/test_exact.py tests/test_mutations.py $(PYTEST)
 
 .PHONY: lint
 lint: $(VENV)/group-lint

@@ -415,3 +415,17 @@ def test_a_wide_graph_and_a_deep_one() -> None:
     after, _ = optimize(model([*deep, *wide, last], {}), Options(verify=False))
     onnx.checker.check_model(after)
     assert len(after.graph.node) <= 1002
+
+
+@pytest.mark.parametrize("name", ["y", "conv", "x"])
+def test_a_name_that_is_no_text(name: str, tmp_path: Path) -> None:
+    """Of an output, a node, an input: what is no UTF-8 reaches Python as bytes."""
+    made = model([helper.make_node("Conv", ["x", "w"], ["y"], name="conv")], {"w": W1})
+    old = name.encode()
+    spoiled = made.SerializeToString().replace(
+        bytes([len(old)]) + old, bytes([len(old)]) + b"\xff" * len(old)
+    )
+    path = tmp_path / "in.onnx"
+    path.write_bytes(spoiled)
+    with pytest.raises(ModelError, match="UTF-8"):
+        optimize(path, Options(verify=False))

@@ -337,3 +337,68 @@ def test_a_negative_extent_inside_of_a_body() -> None:
     ]
     before = model(nodes, {"c": np.asarray(True), **bounds}, shape=(-1, 2, -1, -1))
     assert_same(before)
+
+
+# Operands and attributes of another rank or length than they should have.
+
+
+def whole(*values: int) -> Any:
+    return np.asarray(values, np.int64)
+
+
+ODD: dict[str, tuple[list[NodeProto], dict[str, Any]]] = {
+    "bounds that are numbers": (
+        [helper.make_node("Slice", ["x", "s", "e", "a"], ["t"])],
+        {"s": np.asarray(1), "e": np.asarray(2), "a": np.asarray(2)},
+    ),
+    "bounds that are matrices": (
+        [helper.make_node("Slice", ["x", "s", "e"], ["t"])],
+        {"s": np.asarray([[1], [1]]), "e": np.asarray([[2], [2]])},
+    ),
+    "bounds that are floats": (
+        [helper.make_node("Slice", ["x", "s", "e"], ["t"])],
+        {"s": np.ones(1), "e": np.ones(1)},
+    ),
+    "more bounds than axes": (
+        [helper.make_node("Slice", ["x", "s", "e"], ["t"])],
+        {"s": whole(*[0] * 6), "e": whole(*[1] * 6)},
+    ),
+    "amounts that are a number": (
+        [helper.make_node("Pad", ["x", "p"], ["t"])],
+        {"p": np.asarray(1)},
+    ),
+    "amounts for an axis that is not there": (
+        [helper.make_node("Pad", ["x", "p", "", "a"], ["t"])],
+        {"p": whole(1, 1), "a": whole(9)},
+    ),
+    "several values to pad with": (
+        [helper.make_node("Pad", ["x", "p", "v"], ["t"])],
+        {"p": whole(0, 0, 1, 1, 0, 0, 1, 1), "v": np.ones(8)},
+    ),
+    "an order that is none": (
+        [
+            helper.make_node("Transpose", ["x"], ["a"], perm=[0, 2, 2, 1]),
+            helper.make_node("Relu", ["a"], ["b"]),
+            helper.make_node("Transpose", ["b"], ["t"], perm=[0, 2, 3, 1]),
+        ],
+        {},
+    ),
+    "an order of other axes": (
+        [helper.make_node("Transpose", ["x"], ["t"], perm=[0, 2, 1])],
+        {},
+    ),
+    "a constant without a value": ([helper.make_node("Constant", [], ["t"])], {}),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+@pytest.mark.parametrize("known", [True, False])
+def test_an_odd_operand_is_refused(what: str, known: bool) -> None:
+    """Where the shape of the input is known, and where it is not."""
+    nodes, weights = ODD[what]
+    tail = helper.make_node("Conv", ["t", "w"], ["y"])
+    before = model([*nodes, tail], {"w": W1, **weights})
+    if not known:
+        before.graph.input[0].type.tensor_type.ClearField("shape")
+    after, _ = optimize(before, Options(verify=False))
+    assert operators(after) == operators(before)

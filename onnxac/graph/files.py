@@ -118,6 +118,9 @@ def check(proto: ModelProto, where: str, path: Path | None = None) -> None:
         raise ModelError(f"{where}: larger than 2 GB in memory; give its path instead") from error
     if complaint:
         raise ModelError(f"{where}: not valid ONNX: {_first_sentence(complaint)}")
+    # What is no UTF-8 comes as bytes, and the checker does not mind.
+    if not all(isinstance(text, str) for text in (*_model_texts(proto), *_texts(proto.graph))):
+        raise ModelError(f"{where}: not valid ONNX: a name in it is not UTF-8 text")
 
 
 def require_valid(result: ModelProto, where: str, path: Path | None = None) -> None:
@@ -156,6 +159,28 @@ def _without_data(proto: ModelProto) -> ModelProto:
         tensor.ClearField("data_location")
         tensor.dims.append(0)
     return copy
+
+
+def _model_texts(proto: ModelProto) -> Iterator[object]:
+    yield from (proto.producer_name, proto.producer_version, proto.domain, proto.doc_string)
+    yield from (proto.graph.name, proto.graph.doc_string)
+    yield from (entry.domain for entry in proto.opset_import)
+
+
+def _texts(graph: GraphProto) -> Iterator[object]:
+    """Every name that is read of a graph and its subgraphs."""
+    for node in graph.node:
+        yield from (node.op_type, node.name, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield attribute.name
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _texts(inner)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        yield value.name
+        yield from (d.dim_param for d in value.type.tensor_type.shape.dim)
+    for tensor in graph_tensors(graph):
+        yield tensor.name
+        yield from (text for e in tensor.external_data for text in (e.key, e.value))
 
 
 def _first_sentence(text: str, limit: int = 300) -> str:

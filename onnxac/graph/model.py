@@ -83,9 +83,11 @@ def from_proto(proto: ModelProto, folder: Path | None = None) -> Model:
         )
     skeleton.input.extend(onnx.ValueInfoProto(name=i.name) for i in proto.graph.input)
     skeleton.output.extend(onnx.ValueInfoProto(name=o.name) for o in proto.graph.output)
-    shell = ModelProto(ir_version=proto.ir_version, graph=skeleton, opset_import=proto.opset_import)
-    graph = gs.import_onnx(shell)
-    model = Model(proto, folder, graph)
+    model = Model(proto, folder, gs.Graph())
+    # graphsurgeon prints a warning where the standard operators have no version.
+    imports = [onnx.helper.make_opsetid(d, v) for d, v in {"": 1, **model.opsets}.items()]
+    shell = ModelProto(ir_version=proto.ir_version, graph=skeleton, opset_import=imports)
+    model.graph = graph = gs.import_onnx(shell)
     model._origins = {id(n): p for n, p in zip(graph.nodes, proto.graph.node, strict=True)}
     return model
 

@@ -83,6 +83,9 @@ class Facts(Constants):
         if known is not None:
             return {node.output[0]: known}
         hints = {o: self._hints[o] for o in node.output if o in self._hints}
+        if node.op_type == "Transpose" and not _is_order(node):
+            self._faults.update((o, "its perm is no order of axes") for o in node.output if o)
+            return hints
         kinds = {i: self._types[i] for i in node.input if i in self._types}
         schema = self._schema(node)
         if schema is None or len(kinds) < len({i for i in node.input if i}):
@@ -205,6 +208,12 @@ class Facts(Constants):
         if tensor is not None and tensor.data_location != TensorProto.EXTERNAL:
             return tensor
         return numpy_helper.from_array(np.asarray(self._values[name]), name)
+
+
+def _is_order(node: NodeProto) -> bool:
+    """Whether a Transpose's perm, where it has one, is a permutation."""
+    perm = list(_attributes(node).get("perm", ()))
+    return sorted(perm) == list(range(len(perm)))
 
 
 def _reason(error: Exception) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from onnxac.algebra import Axis, Obstacle
 
 Lengths = Sequence["int | None"]
@@ -125,18 +127,55 @@ def transposed_axes(
 OPERANDS = {"Slice": ("starts", "ends", "axes", "steps"), "Pad": ("pads", "value", "axes")}
 
 
+Bounds = list[tuple[int, int, int, int]]
+
+
+def slice_bounds(operands: Sequence[Any], rank: int) -> Bounds | Obstacle:
+    """(start, end, axis, step) of a Slice, axes counted from the front, each at most once."""
+    given = [None if v is None else _vector(v) for v in operands]
+    starts, ends, named, steps = given
+    if operands[0] is None or operands[1] is None:
+        return Obstacle("constant", "its bounds are computed at run time")
+    if (
+        starts is None
+        or ends is None
+        or any((v is None) != (o is None) for v, o in zip(given, operands, strict=True))
+    ):
+        return Obstacle("attributes", "its bounds are no lists of integers")
+    named = list(range(len(starts))) if named is None else named
+    steps = [1] * len(starts) if steps is None else steps
+    if not len(starts) == len(ends) == len(named) == len(steps):
+        return Obstacle("attributes", "it has not as many starts as ends, axes and steps")
+    axes = _axes(named, rank)
+    if axes is None:
+        return Obstacle("attributes", f"its axes {named} are not those of a tensor of {rank} axes")
+    return list(zip(starts, ends, axes, steps, strict=True))
+
+
+def _vector(value: Any) -> list[int] | None:
+    """A list of integers from an attribute or a constant; None where it is none."""
+    array = np.asarray(value)
+    return [int(v) for v in array] if array.ndim == 1 and array.dtype.kind in "iu" else None
+
+
+def _axes(named: Sequence[int], rank: int) -> list[int] | None:
+    """Axes counted from the front; None where one is not there, or there twice."""
+    if any(not -rank <= a < rank for a in named):
+        return None
+    axes = [a % rank for a in named]
+    return axes if len(set(axes)) == len(axes) else None
+
+
 def slice_axes(operands: Sequence[Any], shape: Lengths) -> tuple[Axis, ...] | Obstacle:
     """Geometry of a Slice with constant bounds, for every axis of the tensor.
 
     A crop of a at the start and b at the end has offset a and extent −a−b; a step is a stride.
     """
-    starts, ends, named, steps = (None if v is None else [int(x) for x in v] for v in operands)
-    if starts is None or ends is None:
-        return Obstacle("constant", "its bounds are computed at run time")
+    bounds = slice_bounds(operands, len(shape))
+    if isinstance(bounds, Obstacle):
+        return bounds
     cuts = [Axis()] * len(shape)
-    for start, end, axis, step in zip(
-        starts, ends, named or range(len(starts)), steps or [1] * len(starts), strict=True
-    ):
+    for start, end, axis, step in bounds:
         cut = _cut(shape[axis], start, end, step)
         if isinstance(cut, Obstacle):
             return cut
@@ -146,13 +185,11 @@ def slice_axes(operands: Sequence[Any], shape: Lengths) -> tuple[Axis, ...] | Ob
 
 def takes_one(operands: Sequence[Any], rank: int) -> list[bool]:
     """Axes of which a Slice takes the first or the last element alone, whatever their extent."""
-    starts, ends, named, steps = operands
     single = [False] * rank
-    if starts is None or ends is None or (steps is not None and any(s != 1 for s in steps)):
-        return single
-    axes = range(len(starts)) if named is None else named
-    for start, end, axis in zip(starts, ends, axes, strict=True):
-        single[axis] = (start, end) == (0, 1) or (start == -1 and end >= 2**31 - 1)
+    bounds = slice_bounds(operands, rank)
+    for start, end, axis, step in [] if isinstance(bounds, Obstacle) else bounds:
+        one = (start, end) == (0, 1) or (start == -1 and end >= 2**31 - 1)
+        single[axis] = one and step == 1
     return single
 
 
@@ -176,12 +213,20 @@ def pad_axes(operands: Sequence[Any], shape: Lengths) -> tuple[Axis, ...] | Obst
     amounts, _, named = operands
     if amounts is None:
         return Obstacle("constant", "its amounts are computed at run time")
-    chosen = [int(a) for a in named] if named is not None else list(range(len(shape)))
-    if len(amounts) != 2 * len(chosen):
-        return Obstacle("attributes", f"{len(amounts)} amounts for {len(chosen)} axes")
+    values = _vector(amounts)
+    chosen = list(range(len(shape))) if named is None else _vector(named)
+    if values is None or chosen is None:
+        return Obstacle("attributes", "its amounts or axes are no lists of integers")
+    if len(values) != 2 * len(chosen):
+        return Obstacle("attributes", f"{len(values)} amounts for {len(chosen)} axes")
+    places = _axes(chosen, len(shape))
+    if places is None:
+        return Obstacle(
+            "attributes", f"its axes {chosen} are not those of a tensor of {len(shape)} axes"
+        )
     axes = [Axis()] * len(shape)
-    for i, axis in enumerate(chosen):
-        begin, end = int(amounts[i]), int(amounts[i + len(chosen)])
+    for i, axis in enumerate(places):
+        begin, end = values[i], values[i + len(places)]
         axes[axis] = Axis(offset=-begin, extent=begin + end)
     return tuple(axes)
 

@@ -52,6 +52,8 @@ def _pad_value(node: gs.Node, context: Context) -> float | Obstacle:
     value = context.value(tensor)
     if value is None:
         return Obstacle("constant", "the value it pads with is computed at run time")
+    if value.size != 1:
+        return Obstacle("attributes", "the value it pads with is not one number")
     return float(np.asarray(value).reshape(()))
 
 
@@ -73,11 +75,16 @@ def _slice(node: gs.Node, output: int, context: Context) -> Lowered:
 
 def _reversed(operands: list[object], shape: list[int | None]) -> tuple[int, list[int], int] | None:
     """Axis, rows and width of a Slice that runs backwards along one axis, and cuts no other."""
-    found = [None if v is None else [int(x) for x in np.asarray(v)] for v in operands]
-    starts, ends, named, steps = found
-    if starts is None or ends is None or steps is None or len(starts) != 1 or steps[0] >= 0:
+    arrays = [None if v is None else np.asarray(v) for v in operands]
+    if any(a is not None and a.shape != (1,) for a in arrays):
         return None
-    axis = (named or [0])[0] % len(shape)
+    starts, ends, named, steps = (None if a is None else [int(a[0])] for a in arrays)
+    if starts is None or ends is None or steps is None or steps[0] >= 0:
+        return None
+    axis = (named or [0])[0]
+    if not -len(shape) <= axis < len(shape):
+        return None
+    axis %= len(shape)
     width = shape[axis]
     if width is None:
         return None

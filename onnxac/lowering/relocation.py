@@ -277,10 +277,13 @@ class Regions:
         numbers = np.arange(count, dtype=np.float64).reshape(shape)
         low = self._run(tensor, source, _LOW + numbers, sizes, region)
         high = self._run(tensor, source, _HIGH + numbers, sizes, region)
-        copied = high - low == _HIGH - _LOW
+        # A border may be infinite; it is no label then, whatever comes of it as an integer.
+        with np.errstate(invalid="ignore"):
+            copied = high - low == _HIGH - _LOW
+            labels = (low - _LOW).astype(np.int64)
         if not np.array_equal(low[~copied], high[~copied]):
             return None
-        return locate((low - _LOW).astype(np.int64), copied, low, shape)
+        return locate(labels, copied, low, shape)
 
     def _concrete(self, name: str, sizes: Sizes) -> tuple[int, ...]:
         shape = self._facts.shape(name)

@@ -149,8 +149,10 @@ def _stored(model: Model, facts: Facts) -> Iterator[tuple[str, TensorProto]]:
             yield tensor.name, tensor
     for node in model.proto.graph.node:
         if node.op_type == "Constant" and facts.is_standard(node.domain, node.op_type):
-            if node.attribute and node.attribute[0].HasField("t"):
-                yield node.output[0], node.attribute[0].t
+            # One without a value is no valid Constant, but the checker lets it pass.
+            held = [a.t for a in node.attribute if a.HasField("t")]
+            if held:
+                yield node.output[0], held[0]
             elif (value := facts.value(node.output[0])) is not None and value.dtype.kind in "fi":
                 yield node.output[0], numpy_helper.from_array(value)
 

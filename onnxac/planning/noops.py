@@ -50,9 +50,11 @@ def drop_noops(
     for node in model.graph.nodes:
         rule = _RULES.get(node.op) if facts.is_standard(node.domain, node.op) else None
         single = [t.name for t in node.outputs if t.name] == [t.name for t in node.outputs[:1]]
-        if rule is not None and single and node.inputs and node.inputs[0].name:
+        if rule is None or not single or facts.fault(node.outputs[0].name) is not None:
+            continue
+        if node.inputs and node.inputs[0].name:
             equal = rule(_Noop(node, facts, rewiring))
-            if equal is not None:
+            if equal is not None and equal.name:
                 rewiring.drop(node, [(node.outputs[0], equal)])
     return rewiring.apply()
 

@@ -243,6 +243,8 @@ class Commuter:
 
     def _only_maker(self, tensor: gs.Tensor, *ops: str) -> gs.Node | None:
         """The node that makes a tensor which one node only reads, once."""
+        if self._facts.fault(tensor.name) is not None:
+            return None
         if tensor.name in self._fixed or len(tensor.outputs) != 1 or len(tensor.inputs) != 1:
             return None
         maker: gs.Node = tensor.inputs[0]

@@ -97,6 +97,8 @@ def _macs(node: NodeProto, shape: Callable[[str], Shape | None]) -> float | None
     """Multiply-adds of one node; 0 for operators that have none to speak of."""
     if node.domain or node.op_type not in ("Conv", "ConvTranspose", "MatMul", "Gemm"):
         return 0.0
+    if len(node.input) < 2 or not node.output:
+        return None
     first, second = shape(node.input[0]), shape(node.input[1])
     output = shape(node.output[0])
     if node.op_type == "ConvTranspose":
@@ -106,10 +108,10 @@ def _macs(node: NodeProto, shape: Callable[[str], Shape | None]) -> float | None
     if node.op_type == "Conv":
         return None if second is None else size(output) * size((1, *second[1:]))
     turned = {a.name for a in node.attribute if a.name in ("transA", "transB") and a.i}
-    if first is not None:
+    if first:
         return size(output) * size((1, first[0] if "transA" in turned else first[-1]))
-    if second is not None:
-        return size(output) * size((1, second[-1] if "transB" in turned else second[-2]))
+    if second:
+        return size(output) * size((1, second[-1] if "transB" in turned else second[-2:][0]))
     return None
 
 
