@@ -231,6 +231,19 @@ def test_the_identity_is_neutral() -> None:
         assert np.array_equal(evaluate(merged, {"x": x}), convolve(shaped, x))
 
 
+def test_a_part_of_a_sum_does_not_equal_the_whole() -> None:
+    """t = 2·s and s = x − z: the reader of t does not hold t in the term that reads x."""
+    scaled = replace(conv(Axis()), source="s")
+    reader = Sum((replace(number(1.0), source="t"),))
+    first = put(reader, "t", Sum((scaled,)), lambda _: (1, 2, 9), "y", 0.0)
+    assert isinstance(first, Sum)
+    assert first.terms[0].equals is not None
+    difference = Sum((number(1.0), replace(number(-1.0), source="z")))
+    found = put(first, "s", difference, lambda _: (1, 2, 9), "y", 0.0)
+    assert isinstance(found, Sum)
+    assert [t.equals for t in found.terms] == [None, None]
+
+
 # Obstacles: forced through, the result differs.
 
 

@@ -104,7 +104,7 @@ class _Pair:
         if inner.axes is None:
             fill = None if _beyond(outer, self.shapes) else outer.fill
             return self._border(outer, inner) or replace(
-                self._scaled(outer, inner), source=inner.source, fill=fill
+                self._scaled(outer, inner), source=inner.source, fill=fill, equals=None
             )
         found = self._laid(outer, inner)
         return found if isinstance(found, Obstacle) else self._framed(*found)
