@@ -13,7 +13,9 @@ from onnxac.cli.options import (
     PROOF,
     STDIO,
     Color,
+    CustomOps,
     Freeze,
+    Inputs,
     Keep,
     Quiet,
     Seeds,
@@ -52,8 +54,7 @@ Strict = Annotated[
     bool,
     flag(
         "--strict/--no-strict",
-        help="Exit with 1 also where a change had to be left out, or could not be judged "
-        "(OUT is written all the same).",
+        help="Exit with 1 also where a change was left out, or something is not shown.",
         panel=PROOF,
     ),
 ]
@@ -90,10 +91,12 @@ def optimize(
     freeze_initializers: Freeze = False,
     fail_if_unfused: FailIfUnfused = False,
     verify: Verify = True,
-    strict: Strict = False,
     seeds: Seeds = 3,
     shape: Shapes = None,
     tolerance: Tolerance = None,
+    inputs: Inputs = None,
+    custom_ops: CustomOps = None,
+    strict: Strict = False,
     timeout: Timeout = 600,
     report: ReportFile = None,
     summary: Summary = None,
@@ -133,6 +136,8 @@ def optimize(
             shapes=shapes_from(shape),
             tolerance=tolerance,
             timeout=timeout,
+            inputs=tuple(inputs or ()),
+            custom_ops=tuple(custom_ops or ()),
             latency=bench,
             command=screen.line,
             progress=screen.step,
@@ -180,6 +185,10 @@ def _require_fusions(report: Report, source: str) -> None:
 def _require_shown(report: Report, source: str) -> None:
     from onnxac.report import DROPPED
 
+    found = report.verification
+    if found is not None and not found.passed:
+        why = found.unrun or "; ".join(found.unseen)
+        raise LimitError(f"{source}: the whole model is {found.verdict}, {why}")
     left = [r.node.name for r in report.refusals if r.rule == DROPPED]
     if left:
         raise LimitError(f"{source}: {left[0]!r} had to be left as it was, and --strict was given")

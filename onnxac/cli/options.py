@@ -59,6 +59,23 @@ Timeout = Annotated[
     float, typer.Option(metavar="SECONDS", help="How long it may take.", rich_help_panel=PROOF)
 ]
 
+Inputs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE.npz",
+        help="Real inputs, beside made-up ones: .npz, or a folder of .npy. Repeatable.",
+        rich_help_panel=PROOF,
+    ),
+]
+CustomOps = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="LIB.so",
+        help="Operators that ONNX Runtime has to be given. Repeatable.",
+        rich_help_panel=PROOF,
+    ),
+]
+
 Keep = Annotated[
     list[str] | None,
     typer.Option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onnxac.render import numbers
-from onnxac.render.verdict import allowance, difference, is_within
+from onnxac.render.verdict import difference, is_within
 from onnxac.render.words import operator_type
 from onnxac.report import ModelInfo, NodeRef, OutputDifference, Verification
 from onnxac.report.refusals import Group
@@ -74,7 +74,7 @@ def proof(facts: Facts) -> Markup | None:
 
 
 def _output(output: OutputDifference) -> Markup:
-    error, allowed = numbers.magnitude(output.relative), allowance(output.tolerance)
+    error, allowed = output.texts()
     values = (numbers.plain(output.max_abs), numbers.plain(output.scale), error, allowed)
     good = is_within(output)
     mark = tag(

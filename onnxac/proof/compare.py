@@ -1,15 +1,17 @@
-"""How far one output of two models is apart, and how far it may be."""
+"""How far one tensor of two models is apart, and how far its type lets it be. NumPy only."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from onnxac.proof.feeds import Array
+Array = NDArray[Any]
 
 # Distance from 1 to the next number, by the name of the type. NumPy knows the first three only.
 EPSILON = {
@@ -27,13 +29,19 @@ NARROW_EPSILON = 2.0**-2
 MULTIPLE = 8.0
 HALF_MULTIPLE = 2.0
 
-# Fewer values than that, and their largest error is a matter of luck.
+# Fewer values than that, and their largest error is a matter of luck: such a channel is judged
+# over all runs together.
 CHANNEL_SIZE = 64
+# An axis longer than that is not one of channels.
+MOST_CHANNELS = 4096
 
 # Equality to the bit, in a form that `relative / tolerance` can be formed with: no two
 # numbers that differ are closer than EXACT, and the quotient stays finite up to LARGEST.
 EXACT = 1e-200
 LARGEST = 1e100
+
+# What stands for the two models in a reason, until somebody knows their names.
+FIRST = "{first}"
 
 
 def epsilon(dtype: np.dtype[Any]) -> float | None:
@@ -43,62 +51,98 @@ def epsilon(dtype: np.dtype[Any]) -> float | None:
     return EPSILON.get(dtype.name, NARROW_EPSILON)
 
 
-def base_tolerance(dtype: np.dtype[Any]) -> float:
-    """What a type alone allows: a few roundings; `EXACT` for integers, booleans, strings."""
-    spacing = epsilon(dtype)
+def base_tolerance(spacing: float | None) -> float:
+    """What a type of this epsilon allows: a few roundings; `EXACT` for those that are exact."""
     if spacing is None:
         return EXACT
-    return spacing * (HALF_MULTIPLE if dtype.itemsize <= 2 else MULTIPLE)
+    return spacing * (HALF_MULTIPLE if spacing >= EPSILON["float16"] else MULTIPLE)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Channels of a tensor: the slices along one axis. `values` is how many each of them has."""
+
+    axis: int
+    length: int
+    values: int
 
 
 @dataclass(frozen=True)
 class Gap:
-    """The distance of one output in one run: of the whole, and of each of its channels.
+    """The distance of one tensor in one run: of the whole, and of each of its channels.
 
-    A channel is a slice along axis 1 or along the last axis, if it has `CHANNEL_SIZE`
-    values or more: a detector's scores, of 1 at most, share a tensor with coordinates
-    in the hundreds, beside which an error in them would not be seen.
+    A channel is a slice along axis 1, along axis 2 of five, or along the last axis: a
+    detector's scores, of 1 at most, share a tensor with coordinates in the hundreds, beside
+    which an error in them would not be seen.
 
-    distances  max |after - before|, of the whole and then of the channels
-    scales     max |before|, likewise
+    distances  max |second - first|, of the whole and then of the channels
+    scales     max |first|, likewise; with rtol and atol, what these allow where it is worst
     floor      the least that a scale counts as: an output of zeros has no magnitude
-    axes       (axis, length) of the channels, in the order that they are listed in
+    axes       of the channels, in the order that they are listed in
     reason     what the difference is where it is no number (another shape, NaN against a
-               number, different strings); the whole is then as far off as it is large
-    finite     whether there was anything finite to compare
+               number, different strings); the whole is then as far off as it is large.
+               `FIRST` stands for the first model
+    epsilon    of the first tensor's type; None for types that are exact
+    low, high  smallest and largest finite value of the first; low > high where there is none
+    size       number of values of the first
     """
 
     distances: Array
     scales: Array
     floor: float = 0.0
-    axes: tuple[tuple[int, int], ...] = ()
+    axes: tuple[Axis, ...] = ()
     reason: str = ""
-    finite: bool = True
+    epsilon: float | None = None
+    low: float = math.inf
+    high: float = -math.inf
+    size: int = 0
 
-    @property
+    @cached_property
     def relative(self) -> Array:
         """Distance over scale, of the whole and of each channel; finite."""
         with np.errstate(over="ignore"):
             ratio = self.distances / np.maximum(self.scales, self.floor)
         return np.asarray(np.minimum(ratio, LARGEST))
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether there was anything finite to compare."""
+        return self.low <= self.high
+
     def place(self, index: int) -> str:
-        """Where the entry `index` of the arrays is in the output: `` or `[:, 3]`."""
+        """Where the entry `index` of the arrays is in the tensor: `` or `[:, 3]`."""
         if index == 0:
             return ""
         index -= 1
-        for axis, length in self.axes:
-            if index < length:
-                return f"[:, {index}]" if axis == 1 else f"[..., {index}]"
-            index -= length
+        for axis in self.axes:
+            if index < axis.length:
+                return place_in(axis.axis, index)
+            index -= axis.length
         return ""
 
 
-def gap(before: Sequence[Array], after: Sequence[Array]) -> Gap:
-    """The distance between two results of one output: a tensor each, or the same number of them."""
+def place_in(axis: int, index: int) -> str:
+    """`[:, 3]` for the slice 3 of axis 1, `[..., 3]` for that of a last axis (-1)."""
+    return f"[..., {index}]" if axis < 0 else f"[{':, ' * axis}{index}]"
+
+
+def gap(
+    before: Sequence[Array],
+    after: Sequence[Array],
+    *,
+    floor: float = 0.0,
+    elementwise: tuple[float, float] | None = None,
+    wide: bool = False,
+) -> Gap:
+    """The distance between two results of one tensor: an array each, or the same number of them.
+
+    floor        the least magnitude that it is judged at
+    elementwise  rtol and atol: then each value is judged by itself
+    wide         the first is the second in another floating-point type, and may be
+    """
     if len(before) != len(after):
-        return _whole(1.0, f"has {len(after)} tensors, the original's has {len(before)}")
-    gaps = [_tensor_gap(b, a) for b, a in zip(before, after, strict=True)]
+        return _whole(1.0, f"has {len(after)} tensors, where {FIRST} has {len(before)}")
+    gaps = [_tensor_gap(b, a, floor, elementwise, wide) for b, a in zip(before, after, strict=True)]
     if len(gaps) == 1:
         return gaps[0]
     # The tensors of a sequence are each judged whole; there may be none.
@@ -107,69 +151,118 @@ def gap(before: Sequence[Array], after: Sequence[Array]) -> Gap:
         return named or Gap(np.zeros(1), np.ones(1))
     worst = max(gaps, key=lambda g: float(g.relative[0]))
     return Gap(
-        worst.distances[:1], worst.scales[:1], worst.floor, finite=any(g.finite for g in gaps)
+        worst.distances[:1],
+        worst.scales[:1],
+        worst.floor,
+        epsilon=worst.epsilon,
+        low=min(g.low for g in gaps),
+        high=max(g.high for g in gaps),
+        size=sum(g.size for g in gaps),
     )
 
 
-def _whole(scale: float, reason: str) -> Gap:
-    return Gap(np.array([scale]), np.array([scale]), reason=reason)
+def _whole(scale: float, reason: str, first: Array | None = None) -> Gap:
+    known = {} if first is None else _known(first, epsilon(first.dtype))
+    return Gap(np.array([scale]), np.array([scale]), reason=reason, **known)
 
 
-def _tensor_gap(before: Array, after: Array) -> Gap:
-    if before.dtype != after.dtype:
-        return _whole(1.0, f"is {after.dtype.name}, the original's is {before.dtype.name}")
+def _known(first: Array, spacing: float | None) -> dict[str, Any]:
+    """What a gap tells of the first tensor alone."""
+    values = first
+    if first.dtype.kind in "OSU":
+        # Of strings it is told only whether they are all the same.
+        values = first != first.flat[0] if first.size else np.zeros(0)
+    elif first.dtype.kind == "c":
+        values = np.abs(first)
+    elif first.dtype.kind == "V":
+        values = first.astype(np.float64)
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (math.inf, -math.inf)
+    return {"epsilon": spacing, "low": low, "high": high, "size": first.size}
+
+
+def _tensor_gap(
+    before: Array,
+    after: Array,
+    floor: float,
+    elementwise: tuple[float, float] | None,
+    wide: bool,
+) -> Gap:
+    spacing = epsilon(before.dtype)
+    both_float = spacing is not None and epsilon(after.dtype) is not None
+    if before.dtype != after.dtype and not (wide and both_float):
+        return _whole(1.0, f"is {after.dtype.name}, where {FIRST} has {before.dtype.name}", before)
     if before.shape != after.shape:
-        return _whole(1.0, f"has shape {after.shape}, the original's has {before.shape}")
-    if epsilon(before.dtype) is None:
+        return _whole(1.0, f"has shape {after.shape}, where {FIRST} has {before.shape}", before)
+    if spacing is None:
         return _exact_gap(before, after)
-    wide = np.complex128 if before.dtype.kind == "c" else np.float64
-    return _float_gap(before.astype(wide), after.astype(wide), before.dtype)
+    kind = np.complex128 if before.dtype.kind == "c" else np.float64
+    least = max(floor, _smallest(before.dtype))
+    found = _float_gap(before.astype(kind), after.astype(kind), least, elementwise)
+    return replace(found, epsilon=spacing)
 
 
 def _exact_gap(before: Array, after: Array) -> Gap:
     differ = int(np.count_nonzero(before != after))
     if not differ:
-        return Gap(np.zeros(1), np.ones(1))
+        return Gap(np.zeros(1), np.ones(1), **_known(before, None))
     reason = f"differs in {differ} of {before.size} values, and {before.dtype.name} must be equal"
     if before.dtype.kind in "OSUb":
-        return _whole(1.0, reason)
+        return _whole(1.0, reason, before)
     # 2**63 and 2**63 + 1 are one float64, and yet not equal: the distance is 1 at least.
     distance = max(1.0, np.abs(before.astype(np.float64) - after.astype(np.float64)).max())
     scale = max(1.0, np.abs(before.astype(np.float64)).max())
-    return Gap(np.array([distance]), np.array([scale]), reason=reason)
+    return Gap(np.array([distance]), np.array([scale]), reason=reason, **_known(before, None))
 
 
-def _float_gap(before: Array, after: Array, dtype: np.dtype[Any]) -> Gap:
+def _float_gap(
+    before: Array, after: Array, floor: float, elementwise: tuple[float, float] | None
+) -> Gap:
+    known = _known(before, None)
     finite = np.isfinite(before)
-    magnitude = np.abs(np.where(finite, before, 0.0))
-    odd = _special(before) != _special(after)
-    if odd.any():
-        index = tuple(int(i) for i in np.argwhere(odd)[0])
-        reason = f"is {after[index]} at {list(index)}, where the original's is {before[index]}"
-        return _whole(float(magnitude.max()) or 1.0, reason)
-    distance = np.abs(np.where(finite, after, 0.0) - np.where(finite, before, 0.0))
-    axes = tuple((axis, before.shape[axis]) for axis in _channel_axes(before.shape))
-    return Gap(
-        _maxima(distance, axes),
-        _maxima(magnitude, axes),
-        _smallest(dtype),
-        axes,
-        finite=bool(finite.any()) or not before.size,
+    all_finite = bool(finite.all())
+    if not all_finite or not np.isfinite(after).all():
+        odd = _special(before) != _special(after)
+        if odd.any():
+            index = tuple(int(i) for i in np.argwhere(odd)[0])
+            magnitude = np.abs(np.where(finite, before, 0.0))
+            reason = f"is {after[index]} at {list(index)}, where {FIRST} has {before[index]}"
+            return _whole(float(magnitude.max()) or 1.0, reason, before)
+        before, after = np.where(finite, before, 0.0), np.where(finite, after, 0.0)
+    magnitude, distance = np.abs(before), np.abs(after - before)
+    if elementwise is not None and before.size:
+        rtol, atol = elementwise
+        allowed = atol + rtol * magnitude
+        worst = int(np.argmax(distance / np.maximum(allowed, EXACT)))
+        return Gap(
+            distance.reshape(-1)[worst : worst + 1],
+            allowed.reshape(-1)[worst : worst + 1],
+            EXACT,
+            **known,
+        )
+    axes = channel_axes(before.shape)
+    return Gap(_maxima(distance, axes), _maxima(magnitude, axes), floor, axes, **known)
+
+
+def channel_axes(shape: tuple[int, ...]) -> tuple[Axis, ...]:
+    """The axes whose slices are judged by themselves; the last is axis -1."""
+    size, rank = math.prod(shape), len(shape)
+    if not size:
+        return ()
+    places = [-1, *([1] if rank > 2 else []), *([2] if rank > 4 else [])]
+    return tuple(
+        Axis(a, shape[a], size // shape[a])
+        for a in places[: max(rank, 0)]
+        if 1 < shape[a] <= MOST_CHANNELS
     )
 
 
-def _channel_axes(shape: tuple[int, ...]) -> list[int]:
-    size = math.prod(shape)
-    if len(shape) < 3:
-        return []
-    return [a for a in (1, len(shape) - 1) if shape[a] and size // shape[a] >= CHANNEL_SIZE]
-
-
-def _maxima(values: Array, axes: Sequence[tuple[int, int]]) -> Array:
+def _maxima(values: Array, axes: Sequence[Axis]) -> Array:
     """The maximum of all values, and behind it those of the slices along each axis."""
     parts = [np.array([values.max(initial=0.0)])]
-    for axis, _ in axes:
-        parts.append(values.max(axis=tuple(a for a in range(values.ndim) if a != axis)))
+    for axis in axes:
+        kept = axis.axis % values.ndim
+        parts.append(values.max(axis=tuple(a for a in range(values.ndim) if a != kept)))
     return np.concatenate(parts)
 
 

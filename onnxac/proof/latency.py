@@ -17,21 +17,20 @@ from typing import Any
 import onnx
 
 from onnxac.errors import RuntimeFailure, UsageError, VerificationError
-from onnxac.proof.feeds import (
-    INTEGER_RANGES,
-    Feed,
-    Fill,
+from onnxac.proof.feeds import INTEGER_RANGES, Feed, Fill, make
+from onnxac.proof.signature import (
     Model,
     Signature,
     Size,
     check_shapes,
-    make_feeds,
     one_line,
     read_model,
     read_signature,
+    require_ranks,
     to_bytes,
     unique_shapes,
 )
+from onnxac.proof.sizes import refine
 from onnxac.report import Latency
 
 # Sizes that networks are deployed at come first; the rest is for those that need another.
@@ -80,7 +79,7 @@ def compare_latency(  # noqa: PLR0913 - the two models, and keyword-only options
     new = _session(after, threads, provider)
     if isinstance(new, Exception):
         raise VerificationError(f"the optimized model does not load: {one_line(new)}") from new
-    feeds = _runnable(old, signature, shapes or {})
+    feeds = _runnable(old, signature, original.graph, shapes or {})
     failure = _attempt(new, feeds)
     if failure:
         raise VerificationError(
@@ -135,21 +134,26 @@ def _session(model: Model, threads: int, provider: str) -> Any:
 
 
 def _runnable(
-    session: Any, signature: Signature, shapes: Mapping[str, Sequence[int]]
+    session: Any,
+    signature: Signature,
+    graph: onnx.GraphProto,
+    shapes: Mapping[str, Sequence[int]],
 ) -> dict[str, Feed]:
     """Feeds of the first of the usual sizes that the session runs."""
     given = check_shapes(signature, shapes)
+    signature = refine(signature, graph)
+    require_ranks(signature, given)
     sizes = [Size(b, (e, e)) for b, e in itertools.product(BATCHES, EXTENTS)]
     failure = Exception("it has no shapes to try")
     for candidate in unique_shapes(signature, given, sizes):
         for integers in INTEGER_RANGES:
-            feeds = make_feeds(signature, candidate, Fill(integers=integers))
+            feeds = make(signature.specs(candidate), Fill(integers=integers))
             rejected = _attempt(session, feeds)
             if rejected is None:
                 return feeds
             failure = rejected
     raise RuntimeFailure(
-        f"the original model itself does not run: {one_line(failure)}; give `shapes`"
+        f"the original model itself does not run: {one_line(failure)}; give --shape"
     ) from failure
 
 

@@ -20,7 +20,7 @@ from onnx import numpy_helper
 
 from onnxac.errors import ModelError
 from onnxac.proof.compare import epsilon
-from onnxac.proof.feeds import Array, Feed
+from onnxac.proof.feeds import noisy
 from onnxac.wire import point
 
 # Floating-point operands that steer rather than weigh: half an ulp may cost a whole row.
@@ -32,28 +32,33 @@ MAX_BYTES = 1 << 32
 CHUNK = 1 << 18
 
 
-def write_noisy(model: onnx.ModelProto, source: Path, target: Path, seed: int) -> bool:
-    """Write `model` (from `source`, with its external data) with noisy weights to `target`.
+def write_noisy(model: onnx.ModelProto, folder: Path, target: Path, seed: int) -> bool:
+    """Write `model`, whose external data lies in `folder`, with noisy weights to `target`.
 
     Every weight w becomes w·(1 + ε·u), with u in [-1, 1] and ε of the weight's own type.
     What lies in files goes to the file `data_of(target)` in chunks. False, and nothing is
     written, when the model is too large for it.
     """
-    size = model.ByteSize() + sum(_external_bytes(t) for t in model.graph.initializer)
-    if size > min(MAX_BYTES, shutil.disk_usage(target.parent).free // 2):
+    if bytes_of(model) > min(MAX_BYTES, shutil.disk_usage(target.parent).free // 2):
         return False
-    noisy = onnx.ModelProto()
-    noisy.CopyFrom(model)
-    steering = {name for n in noisy.graph.node if n.op_type in STEERING for name in n.input[1:]}
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    steering = {name for n in copy.graph.node if n.op_type in STEERING for name in n.input[1:]}
     rng = np.random.default_rng(seed)
     with data_of(target).open("xb") as data:
-        for name, tensor in _weights(noisy.graph):
+        for name, tensor in _weights(copy.graph):
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
-                _copy(tensor, source.parent, data, None if name in steering else rng)
+                _copy(tensor, folder, data, None if name in steering else rng)
             elif name not in steering:
                 _perturb(tensor, rng)
-    target.write_bytes(noisy.SerializeToString())
+    target.write_bytes(copy.SerializeToString())
     return True
+
+
+def bytes_of(model: onnx.ModelProto) -> int:
+    """How large a model is, external data included."""
+    external = sum(_external_bytes(t) for t in model.graph.initializer)
+    return int(model.ByteSize() + external)
 
 
 def data_of(target: Path) -> Path:
@@ -65,15 +70,6 @@ def remove_noisy(target: Path) -> None:
     """Remove a noisy model. Whoever has loaded it keeps what it has mapped."""
     target.unlink(missing_ok=True)
     data_of(target).unlink(missing_ok=True)
-
-
-def perturb_feeds(feeds: dict[str, Feed], seed: int) -> dict[str, Feed]:
-    """The feeds, each value off by up to one rounding."""
-    rng = np.random.default_rng(seed)
-    return {
-        name: [_noisy(v, rng) for v in feed] if isinstance(feed, list) else _noisy(feed, rng)
-        for name, feed in feeds.items()
-    }
 
 
 def coarsest_epsilon(model: onnx.ModelProto) -> float:
@@ -122,7 +118,7 @@ def _copy(
             if not chunk:
                 raise ModelError(f"{place}: ends before the data of {tensor.name}")
             if rng is not None and dtype != np.uint8:
-                chunk = _noisy(np.frombuffer(chunk, dtype), rng).tobytes()
+                chunk = noisy(np.frombuffer(chunk, dtype), rng).tobytes()
             out.write(chunk)
     point(tensor, Path(out.name).name, start, length)
 
@@ -131,14 +127,4 @@ def _perturb(tensor: onnx.TensorProto, rng: np.random.Generator) -> None:
     if epsilon(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)) is None:
         return
     values = numpy_helper.to_array(tensor)
-    tensor.CopyFrom(numpy_helper.from_array(_noisy(values, rng), tensor.name))
-
-
-def _noisy(values: Array, rng: np.random.Generator) -> Array:
-    spacing = epsilon(values.dtype)
-    if spacing is None or values.dtype.kind == "c":
-        return values
-    wide = values.astype(np.float64)
-    # Whole numbers in a float (1, 2, -1) are meant exactly, and fusing keeps them exact.
-    noise = np.where(wide == np.round(wide), 0.0, rng.uniform(-spacing, spacing, wide.shape))
-    return np.asarray(wide * (1.0 + noise)).astype(values.dtype)
+    tensor.CopyFrom(numpy_helper.from_array(noisy(values, rng), tensor.name))

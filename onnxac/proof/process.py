@@ -2,34 +2,66 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from onnxac.errors import RuntimeFailure, UsageError
-from onnxac.proof import worker
-from onnxac.proof.feeds import Array, Feed
+from onnxac.errors import RuntimeFailure
+from onnxac.proof.compare import Array, Axis, Gap
+from onnxac.proof.feeds import Fill, Shape, Spec
+from onnxac.proof.messages import receive, send
 
-Outputs = dict[str, list[Array]]
+# Nothing that happens to lie in the folder it is started in is imported.
+PROGRAM = (
+    "import sys; sys.path = [p for p in sys.path if p]; "
+    "from onnxac.proof.worker import main; main()"
+)
 
 # How long a worker that was told to end may take before it is killed.
 GRACE_SECONDS = 5.0
+AGAIN = -1
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """A model that the runtime does not load, or a feed that it does not run: why, in a line."""
+    """A model that the runtime does not load, or a feed that it does not run: why, in a line.
+
+    unimplemented  the runtime knows the operator, but not for this element type
+    unknown        the runtime does not know the operator
+    """
 
     reason: str
     unimplemented: bool = False
+    unknown: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run of the model `key` on the feed that stands.
+
+    moved  seeds a feed that is off by a rounding; `AGAIN` is the feed itself, another time
+    """
+
+    key: str
+    moved: int | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two tensors to compare, one of each model, and the least magnitude they are judged at."""
+
+    first: str
+    second: str
+    floor: float = 0.0
 
 
 class Worker:
@@ -37,18 +69,23 @@ class Worker:
 
     Every method raises RuntimeFailure when the process dies, when its memory is
     exhausted beyond what it can report, or when `timeout` seconds are over, counted
-    from the start. A model that is merely rejected is a `Rejection`, a value.
+    from the start. What is merely rejected is a `Rejection`, a value.
+
+    hint    what to do about it, for the messages of these failures
+    called  what models are called in them, by their keys
     """
 
-    def __init__(self, timeout: float, memory_limit: int | None) -> None:
-        if timeout <= 0:
-            raise UsageError(f"timeout {timeout} must be a positive number of seconds")
-        if memory_limit is not None and memory_limit <= 0:
-            raise UsageError(f"memory limit {memory_limit} must be a positive number of bytes")
-        if memory_limit is not None and not sys.platform.startswith("linux"):
-            raise UsageError("a memory limit can be held on Linux only: leave it out here")
+    def __init__(
+        self,
+        timeout: float,
+        memory_limit: int | None,
+        hint: str = "",
+        called: Mapping[str, str] | None = None,
+    ) -> None:
         self._timeout = timeout
         self._memory_limit = memory_limit
+        self._hint = hint
+        self._called = called or {}
         self._expired = False
         self.version = ""
 
@@ -58,7 +95,7 @@ class Worker:
         limit = "none" if self._memory_limit is None else str(self._memory_limit)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, worker.__file__, limit],
+                [sys.executable, "-c", PROGRAM, limit],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
@@ -101,42 +138,91 @@ class Worker:
         self._stderr.close()
 
     def load(
-        self, key: str, path: Path, backend: str, data: Path | None = None
+        self,
+        key: str,
+        path: Path,
+        backend: str,
+        *,
+        folder: Path | None = None,
+        libraries: Sequence[Path] = (),
+        renamed: Mapping[str, str] | None = None,
     ) -> Rejection | None:
         """Load the model at `path` as `key`; None when it is loaded.
 
-        data  the folder of its external data, if that is another one (ONNX Runtime only)
+        folder   where its external data lies, if not beside it
+        renamed  what the model calls inputs, by their names in the feed
         """
-        request = {"op": "load", "key": key, "path": str(path), "backend": backend}
-        if data is not None:
-            request["data"] = str(data)
-        header, _ = self._ask(request, {}, f"while it loaded the {key} model")
-        return _rejection(header)
-
-    def run(self, key: str, feeds: Mapping[str, Feed]) -> Outputs | Rejection:
-        """The outputs of the model `key`, each as its tensors: one, or those of a sequence."""
-        request = {"op": "run", "key": key}
-        header, tensors = self._ask(request, feeds, f"while it ran the {key} model")
-        outputs = {
-            name: value if isinstance(value, list) else [] if value is None else [value]
-            for name, value in tensors.items()
+        request = {
+            "op": "load",
+            "key": key,
+            "path": str(path),
+            "backend": backend,
+            "folder": None if folder is None else str(folder),
+            "libraries": [str(p) for p in libraries],
+            "renamed": dict(renamed or {}),
         }
-        return _rejection(header) or outputs
+        return _rejection(self._ask(request, f"while it loaded {self._called.get(key, key)}")[0])
+
+    def feed(
+        self, specs: Sequence[Spec], fill: Fill, file: Path | None = None
+    ) -> dict[str, Shape] | Rejection:
+        """Make the inputs that models are run on from now on; their shapes.
+
+        file  real inputs, in place of made-up ones
+        """
+        request = {
+            "op": "feed",
+            "specs": [asdict(s) for s in specs],
+            "fill": asdict(fill),
+            "file": None if file is None else str(file),
+        }
+        header, _ = self._ask(request, "while it made inputs")
+        rejected = _rejection(header)
+        return rejected or {name: tuple(s) for name, s in header["shapes"].items()}
+
+    def run(self, key: str, moved: int | None = None) -> Rejection | None:
+        """Run the model `key` on the feed that stands, or on one that is off by a rounding."""
+        request = {"op": "run", "key": key, "moved": moved}
+        return _rejection(self._ask(request, f"while it ran {self._called.get(key, key)}")[0])
+
+    def gaps(
+        self,
+        first: Result,
+        second: Result,
+        pairs: Sequence[Pair],
+        *,
+        elementwise: tuple[float, float] | None = None,
+        wide: bool = False,
+    ) -> list[Gap]:
+        """How far the tensors of two runs on the feed that stands are apart, pair by pair."""
+        request = {
+            "op": "gaps",
+            "first": [first.key, first.moved],
+            "second": [second.key, second.moved],
+            "pairs": [[p.first, p.second, p.floor] for p in pairs],
+            "elementwise": elementwise,
+            "wide": wide,
+        }
+        header, arrays = self._ask(request, "while it compared results")
+        rejected = _rejection(header)
+        if rejected is not None:
+            raise RuntimeFailure(f"the results can't be compared: {rejected.reason}{self._hint}")
+        return [_gap(h, i, arrays) for i, h in enumerate(header["gaps"])]
 
     def _ask(
-        self, request: Mapping[str, Any], feeds: Mapping[str, Feed], when: str
-    ) -> tuple[dict[str, Any], worker.Tensors]:
+        self, request: Mapping[str, Any], when: str
+    ) -> tuple[dict[str, Any], dict[str, Array]]:
         assert self._process.stdin is not None
         try:
-            worker.send(self._process.stdin, request, dict(feeds))
+            send(self._process.stdin, request)
         except OSError as error:
             raise self._death(when) from error
         return self._receive(when)
 
-    def _receive(self, when: str) -> tuple[dict[str, Any], worker.Tensors]:
+    def _receive(self, when: str) -> tuple[dict[str, Any], dict[str, Array]]:
         assert self._process.stdout is not None
         try:
-            return worker.receive(self._process.stdout)
+            return receive(self._process.stdout)
         except EOFError as error:
             raise self._death(when) from error
 
@@ -149,16 +235,35 @@ class Worker:
         if self._expired:
             return RuntimeFailure(
                 f"ONNX Runtime ran out of its {self._timeout:g} s {when}: raise the timeout"
+                f"{self._hint.replace('; ', ', or ')}"
             )
         how = f"exit code {code}" if code >= 0 else f"signal {_signal_name(-code)}"
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return RuntimeFailure(f"ONNX Runtime crashed {when} ({how})" + (last and f": {last[:300]}"))
+        said = last and f": {last[:300]}"
+        return RuntimeFailure(f"ONNX Runtime crashed {when} ({how}){said}{self._hint}")
 
 
 def _rejection(header: Mapping[str, Any]) -> Rejection | None:
-    return None if "ok" in header else Rejection(header["error"], header["unimplemented"])
+    if "ok" in header:
+        return None
+    return Rejection(header["error"], header["unimplemented"], header["unknown"])
+
+
+def _gap(header: Mapping[str, Any], index: int, arrays: Mapping[str, Array]) -> Gap:
+    low, high = header["range"] or (math.inf, -math.inf)
+    return Gap(
+        arrays[f"{index}.distances"],
+        arrays[f"{index}.scales"],
+        header["floor"],
+        tuple(Axis(*a) for a in header["axes"]),
+        header["reason"],
+        header["epsilon"],
+        low,
+        high,
+        header["size"],
+    )
 
 
 def _signal_name(number: int) -> str:

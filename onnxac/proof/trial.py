@@ -1,215 +1,279 @@
-"""The comparison itself: run after run, the worst case of each output, and what was left out."""
+"""The comparison itself: run after run, the worst case of each tensor, and what was left out."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from onnxac.errors import RuntimeFailure, VerificationError
-from onnxac.proof.compare import EXACT, Gap, base_tolerance, gap
-from onnxac.proof.feeds import Array, Feed, Shape, Signature
-from onnxac.proof.noise import perturb_feeds
-from onnxac.proof.process import Outputs, Rejection, Worker
+from onnxac.errors import RuntimeFailure, UsageError, VerificationError
+from onnxac.proof.compare import EXACT, FIRST, Array, place_in
+from onnxac.proof.diagnosis import Diagnosis
+from onnxac.proof.feeds import Fill, Shape
+from onnxac.proof.few import FewValues, few_tolerance, shares, slices
+from onnxac.proof.judge import AFTER, BEFORE, NOISE_MULTIPLE, Finding, Judge, Subject
+from onnxac.proof.process import Rejection, Worker
 from onnxac.proof.schedule import Run, first_runs, further_runs
+from onnxac.proof.settings import Settings
+from onnxac.proof.signature import Signature
 from onnxac.report import OutputDifference
 
 # Seconds of running after which a slow model gets no further runs, but for the first
 # `MINIMUM` (its own size, and one other where it has others).
 PATIENCE = 5.0
 MINIMUM = 2
+# Seconds of looking for a size that the original runs at.
+SEARCH_SECONDS = 60.0
 
-# Measured: fused against original is up to 4 times the larger of two draws of the noise.
-NOISE_MULTIPLE = 8.0
-NOISE_DRAWS = 2
 
-BEFORE, AFTER = "original", "optimized"
+@dataclass
+class Record:
+    """What all runs showed of one subject."""
+
+    subject: Subject
+    worst: OutputDifference | None = None
+    difference: str = ""
+    judged: int = 0
+    low: float = math.inf
+    high: float = -math.inf
+    size: int = 0
+    epsilon: float | None = None
+    cap: float = 0.0
+    unjudged: list[str] = field(default_factory=list)
+    few: FewValues = field(default_factory=FewValues)
+
+    @property
+    def differs(self) -> bool:
+        """Whether it was further off than it may be, in any run."""
+        return self.worst is not None and self.worst.relative > self.worst.tolerance
+
+    @property
+    def blind(self) -> str:
+        """Why agreeing shows nothing; empty where it shows something."""
+        why = ""
+        if not self.judged:
+            why = "it was never compared"
+        elif not self.size:
+            why = "it was empty in every run"
+        elif self.low > self.high:
+            why = "it was nowhere finite"
+        elif self.low == self.high:
+            why = f"it was {self.low:g} throughout, in every run"
+        # Where it could have shown something, that it could not be judged there is why.
+        return self.unjudged[0] if why and self.unjudged else why
 
 
 @dataclass
 class Trial:
-    """Compares the two models that a worker has loaded as `BEFORE` and `AFTER`.
-
-    `load_noisy` loads the original with noisy weights under a key, and says whether it
-    could; it is called only if an output is further off than its type allows. `caps` are
-    the widest tolerances that noise may lead to, by output, and `tolerance` the user's own, if any.
-    """
+    """Compares the two models that a worker has loaded as `BEFORE` and `AFTER`."""
 
     worker: Worker
     signature: Signature
-    load_noisy: Callable[[str, int], bool]
-    caps: Mapping[str, float]
-    tolerance: float | None
-    worst: dict[str, OutputDifference] = field(default_factory=dict)
+    subjects: Sequence[Subject]
+    judge: Judge
+    diagnosis: Diagnosis
+    settings: Settings
     notes: list[str] = field(default_factory=list)
     shapes: list[dict[str, Shape]] = field(default_factory=list)
-    runs: int = 0
-    _unsteady: set[str] = field(default_factory=set)
-    _finite: set[str] = field(default_factory=set)
-    _noisy: list[str] | None = None
+    records: dict[str, Record] = field(default_factory=dict)
+    runs: list[Run] = field(default_factory=list)
+    first_differing: tuple[str, ...] = ()
 
-    def compare(self, given: Mapping[str, Shape], seeds: int) -> None:
+    def compare(self, given: Mapping[str, Shape]) -> None:
         """Make all runs. Raises RuntimeFailure and VerificationError as `verify` does."""
+        self.records = {s.name: Record(s) for s in self.subjects}
         started = time.monotonic()
+        for path in self.settings.inputs:
+            self._real(Run({}, Fill(), file=path))
         first = self._first(given)
-        plan = further_runs(self.signature, given, first, seeds)
+        if first is None:
+            return
+        plan = further_runs(self.signature, given, first, self.settings.seeds)
         for done, run in enumerate(plan, start=1):
             if done >= MINIMUM and time.monotonic() - started > PATIENCE:
                 self._note(f"{len(plan) + 1 - done} of {len(plan) + 1} runs: the model is slow")
                 break
-            feeds = run.feeds(self.signature)
-            before = self.worker.run(BEFORE, feeds)
-            if isinstance(before, Rejection):
-                what = f"{_text(run.shapes)}" + (" of zeros" if run.fill.kind == "zeros" else "")
-                self._note(f"the original rejects {what}: {before.reason}")
-            else:
-                self._judge(run, feeds, before)
-        for name in self.worst.keys() - self._finite:
-            self._note(f"no proof: {name!r} is never finite in the original")
+            self._further(run)
+        for record in self.records.values():
+            self._judge_few(record)
+        for name in sorted(self.judge.unsteady):
+            self._note(f"output {name!r}: the original itself gives another result each time")
+            self.records.pop(name, None)
 
-    def _first(self, given: Mapping[str, Shape]) -> Run:
+    def _real(self, run: Run) -> None:
+        rejected = self._attempt(run)
+        if rejected is not None:
+            raise UsageError(f"{run.file}: these inputs can't be run: {rejected.reason}")
+
+    def _first(self, given: Mapping[str, Shape]) -> Run | None:
         reason = "it has no inputs that could be made up"
+        deadline = time.monotonic() + SEARCH_SECONDS
         for run in first_runs(self.signature, given):
-            feeds = run.feeds(self.signature)
-            before = self.worker.run(BEFORE, feeds)
-            if not isinstance(before, Rejection):
-                self._judge(run, feeds, before)
+            rejected = self._attempt(run)
+            if rejected is None:
                 return run
-            reason = f"{_text(run.shapes)}: {before.reason}"
-        raise RuntimeFailure(f"the original model itself does not run with {reason}")
-
-    def _judge(self, run: Run, feeds: dict[str, Feed], before: Outputs) -> None:
-        after = self.worker.run(AFTER, feeds)
-        if isinstance(after, Rejection):
-            raise VerificationError(
-                f"the optimized model does not run with {_text(run.shapes)}, "
-                f"where the original does: {after.reason}"
-            )
-        self.runs += 1
-        if run.shapes not in self.shapes:
-            self.shapes.append(run.shapes)
-        gaps = {name: gap(before[name], after[name]) for name in before}
-        tolerances = {name: self._tolerances(name, found) for name, found in gaps.items()}
-        suspects = {n for n in gaps if (gaps[n].relative > tolerances[n]).any()} - self._unsteady
-        if suspects:
-            self._drop_unsteady(suspects, feeds, before)
-            for name, noise in self._noise(
-                sorted(suspects - self._unsteady), feeds, before
-            ).items():
-                tolerances[name] = self._widened(name, gaps[name], tolerances[name], noise)
-        for name in gaps.keys() - self._unsteady:
-            self._record(run, name, gaps[name], tolerances[name])
-
-    def _record(self, run: Run, name: str, gap: Gap, tolerances: Array) -> None:
-        if np.isinf(tolerances[0]):
-            self._note(f"the original's {name!r} hangs on a last bit with {_text(run.shapes)}")
-            return
-        if gap.finite:
-            self._finite.add(name)
-        worst = int(np.argmax(gap.relative / tolerances))
-        found = OutputDifference(
-            name,
-            max_abs=float(gap.distances[worst]),
-            scale=float(gap.scales[worst]),
-            relative=float(gap.relative[worst]),
-            tolerance=float(tolerances[worst]),
+            reason = f"with {text(run.shapes)}: {rejected.reason}"
+            if time.monotonic() > deadline:
+                break
+        if self.runs:
+            # The real inputs that were given did run.
+            self._note(f"no made-up inputs: {self.settings.names[0]} rejects them {reason}")
+            return None
+        raise RuntimeFailure(
+            f"{self.settings.names[0]} itself does not run {reason}{shape_hint(self.signature)}"
         )
-        if found.relative > found.tolerance:
-            self._note(
-                f"output {name!r} {_difference(found, gap, worst)}, with {_text(run.shapes)}"
+
+    def _further(self, run: Run) -> None:
+        reason = ""
+        for candidate in run.alternatives():
+            rejected = self._attempt(candidate)
+            if rejected is None:
+                return
+            reason = rejected.reason
+        what = text(run.shapes) + (" of zeros" if run.fill.kind == "zeros" else "")
+        self._note(f"{self.settings.names[0]} rejects {what}: {reason}")
+
+    def _attempt(self, run: Run) -> Rejection | None:
+        """Run both models, and judge; or why the first model rejects these inputs."""
+        shapes = self._feed(run)
+        if isinstance(shapes, Rejection):
+            return shapes
+        rejected = self.worker.run(BEFORE)
+        if rejected is not None:
+            return rejected
+        rejected = self.worker.run(AFTER)
+        if rejected is not None:
+            first, second = self.settings.names
+            raise VerificationError(
+                f"{second} does not run with {text(shapes)}, where {first} does: {rejected.reason}"
             )
-        known = self.worst.get(name)
-        if known is None or _excess(found) > _excess(known):
-            self.worst[name] = found
+        self.runs.append(run)
+        if shapes not in self.shapes:
+            self.shapes.append(shapes)
+        findings = self.judge.judge(self.subjects)
+        if any(f.differs for f in findings):
+            findings = self.diagnosis.excuse(findings)
+            if not self.first_differing and any(f.differs for f in findings):
+                self.first_differing = self.diagnosis.first_differing()
+        for found in findings:
+            self._record(found, shapes)
+        return None
 
-    def _tolerances(self, name: str, gap: Gap) -> Array:
-        """What the output's type allows the whole and each channel; or what the user does."""
-        dtype = next(p.dtype for p in self.signature.outputs if p.name == name)
-        tolerances = np.full(gap.distances.shape, base_tolerance(dtype))
-        if self.tolerance is not None and tolerances[0] != EXACT:
-            # The user's number is one for the whole.
-            tolerances[0], tolerances[1:] = max(self.tolerance, EXACT), np.inf
-        return tolerances
+    def _record(self, found: Finding, shapes: Mapping[str, Shape]) -> None:
+        record = self.records[found.subject.name]
+        if found.unjudged:
+            record.unjudged.append(found.unjudged)
+            self._note(f"{found.subject.name!r} is left out with {text(shapes)}: {found.unjudged}")
+            return
+        gap = found.gap
+        record.judged += 1
+        record.low, record.high = min(record.low, gap.low), max(record.high, gap.high)
+        record.size, record.epsilon = max(record.size, gap.size), gap.epsilon
+        record.cap = self.judge.cap(gap)
+        worst = int(np.argmax(gap.relative / found.tolerances))
+        self._keep(record, _entry(found, worst), self._difference(found, worst), shapes)
+        if self.settings.derives and not gap.reason:
+            record.few.gather(gap, len(self.runs) - 1)
 
-    def _drop_unsteady(self, suspects: set[str], feeds: dict[str, Feed], before: Outputs) -> None:
-        """Leave out the outputs that the original does not reproduce: it draws random numbers."""
-        again = self.worker.run(BEFORE, feeds)
-        for name in sorted(suspects):
-            same = not isinstance(again, Rejection) and _equal(before[name], again[name])
-            if not same:
-                self._unsteady.add(name)
-                self.worst.pop(name, None)
-                self._note(f"output {name!r}: the original itself gives another result each time")
+    def _keep(
+        self, record: Record, entry: OutputDifference, difference: str, shapes: Mapping[str, Shape]
+    ) -> None:
+        if entry.relative > entry.tolerance and not record.differs:
+            record.difference = f"{difference}, with {text(shapes)}"
+        if record.worst is None or _excess(entry) > _excess(record.worst):
+            record.worst = entry
 
-    def _noise(self, names: list[str], feeds: dict[str, Feed], before: Outputs) -> dict[str, Array]:
-        """How far the original itself moves on this feed, of each output, whole and by channel.
-
-        Infinite where it moves by more than a number: a value overflows, a detection is gone.
-        """
-        if self.tolerance is not None:
-            return {}
-        noise = {name: np.zeros(1) for name in names}
-        for seed, key in enumerate(self._noisy_models() if names else ()):
-            moved = self.worker.run(key, perturb_feeds(feeds, seed))
-            if isinstance(moved, Rejection):
-                self._note(f"the noise could not be measured: {moved.reason}")
-                continue
-            for name in names:
-                found = gap(before[name], moved[name])
-                moves = np.full(1, np.inf) if found.reason else found.relative
-                noise[name] = np.maximum(noise[name], moves)
-        return noise
-
-    def _widened(self, name: str, gap: Gap, tolerances: Array, noise: Array) -> Array:
-        if tolerances[0] == EXACT:
-            if np.isinf(noise[0]):
-                self._note(f"a last bit decides about {name!r} in the original, too: maybe a tie")
-            return tolerances
-        if np.isinf(noise[0]):
-            # Nothing can be said on this feed: `_record` leaves it out.
-            return np.full(tolerances.shape, np.inf)
+    def _difference(self, found: Finding, index: int) -> str:
+        gap, entry = found.gap, _entry(found, index)
         if gap.reason:
-            return tolerances
-        allowed = np.broadcast_to(NOISE_MULTIPLE * noise, tolerances.shape)
-        cap = self.caps[name]
-        widened = np.maximum(tolerances, np.minimum(allowed, cap))
-        # A channel that is nothing but noise is judged with the whole only.
-        widened[1:][allowed[1:] > cap] = np.inf
-        return widened
+            return gap.reason.replace(FIRST, self.settings.names[0])
+        if self.settings.elementwise:
+            return f"is off by {entry.max_abs:.3g} where rtol and atol allow {entry.scale:.3g}"
+        return difference(entry, gap.place(index))
 
-    def _noisy_models(self) -> list[str]:
-        """Keys of the models that the noise is measured on; the original, if it is too large."""
-        if self._noisy is None:
-            keys = [f"noisy-{seed}" for seed in range(NOISE_DRAWS)]
-            self._noisy = [k if self.load_noisy(k, seed) else BEFORE for seed, k in enumerate(keys)]
-        return self._noisy
+    def _judge_few(self, record: Record) -> None:
+        """Judge the channels that have few values, by their extremes over all runs."""
+        if record.epsilon is None or record.subject.name in self.judge.unsteady:
+            return
+        for key, found in record.few.suspects(record.epsilon).items():
+            channels, suspects = record.few.known[key], found.copy()
+            distances, usual = np.stack(channels.distances), channels.usual()
+            for row in np.flatnonzero(suspects.any(axis=1)):
+                moved = self._moved(record.subject, key, self.runs[channels.runs[row]])
+                allowed = NOISE_MULTIPLE * moved
+                # What is nothing but noise is judged with the whole only.
+                suspects[row] &= (distances[row] > allowed) & (allowed <= record.cap * usual[row])
+            if not suspects.any():
+                continue
+            usual = np.maximum(usual, EXACT)
+            ratios = np.where(suspects, distances / usual, 0.0)
+            run, index = np.unravel_index(int(np.argmax(ratios)), ratios.shape)
+            entry = OutputDifference(
+                record.subject.name,
+                max_abs=float(distances[run, index]) * channels.wholes[run],
+                scale=float(usual[run, index]) * channels.wholes[run],
+                relative=float(ratios[run, index]),
+                tolerance=few_tolerance(record.epsilon),
+            )
+            shapes = self.runs[channels.runs[run]].shapes
+            self._keep(record, entry, difference(entry, place_in(key[0], int(index))), shapes)
+
+    def _moved(self, subject: Subject, key: tuple[int, int], run: Run) -> Array:
+        """How far rounding moves each channel of an axis in one run, in terms of the whole."""
+        moved = np.zeros(key[1])
+        if isinstance(self._feed(run), Rejection) or self.worker.run(BEFORE) is not None:
+            return moved
+        for (gap,) in self.judge.moves([subject]):
+            for found, start, stop in slices(gap):
+                if found == key:
+                    moved = np.maximum(moved, shares(gap, start, stop)[0])
+        return moved
+
+    def _feed(self, run: Run) -> dict[str, Shape] | Rejection:
+        shapes = run.shapes or {p.name: () for p in self.signature.inputs}
+        return self.worker.feed(self.signature.specs(shapes), run.fill, run.file)
 
     def _note(self, sentence: str) -> None:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
 
-def _equal(first: Sequence[Array], second: Sequence[Array]) -> bool:
-    return not gap(first, second).relative.any()
+def _entry(found: Finding, index: int) -> OutputDifference:
+    gap = found.gap
+    return OutputDifference(
+        found.subject.name,
+        max_abs=float(gap.distances[index]),
+        scale=max(float(gap.scales[index]), gap.floor),
+        relative=float(gap.relative[index]),
+        tolerance=float(found.tolerances[index]),
+    )
 
 
 def _excess(found: OutputDifference) -> float:
     return found.relative / found.tolerance
 
 
-def _difference(found: OutputDifference, gap: Gap, index: int) -> str:
-    return gap.reason or (
-        f"is off by {found.max_abs:.3g}, {found.relative:.2g} of the largest magnitude "
-        f"{found.scale:.3g}{_in(gap.place(index))}; the tolerance is {found.tolerance:.2g}"
+def difference(found: OutputDifference, place: str) -> str:
+    """How far an output is off, with so many digits that the number is above its tolerance."""
+    off, allowed = found.texts()
+    where = f" in {place}" if place else ""
+    return (
+        f"is off by {found.max_abs:.3g}, {off} of the largest magnitude "
+        f"{found.scale:.3g}{where}; the tolerance is {allowed}"
     )
 
 
-def _in(place: str) -> str:
-    return f" in {place}" if place else ""
-
-
-def _text(shapes: Mapping[str, Shape]) -> str:
+def text(shapes: Mapping[str, Shape]) -> str:
+    """Shapes as a user reads them: x=(1,3,32,32)."""
     listed = ", ".join(f"{name}=({','.join(map(str, s))})" for name, s in shapes.items())
     return listed or "no inputs"
+
+
+def shape_hint(signature: Signature) -> str:
+    """What to do where made-up sizes are no good; nothing where there is no input to give."""
+    if not signature.inputs:
+        return ""
+    return f"; give the sizes it is made for with --shape {signature.inputs[0].name}:..."

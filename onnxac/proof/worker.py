@@ -1,143 +1,229 @@
 """The process that runs models: ONNX Runtime may crash or hang here, and only here.
 
-Started by its path, so that it imports neither onnxac nor what onnxac imports: it is
-up in a fifth of a second. It answers one request after another, on stdin and stdout:
+It makes the feeds, runs both models on them and compares the results, so that no tensor is
+ever held elsewhere. Of onnxac it imports only what needs no onnx: it is up in a fifth of a
+second. It answers one request after another, on stdin and stdout:
 
-    {"op": "load", "key": k, "path": p, "backend": "onnxruntime" | "reference"}
-                              and "data": f where the external data is in another folder
-    {"op": "run", "key": k}   with the feeds
+    {"op": "load", "key": k, "path": p, "backend": b, "folder": f, "libraries": [], "renamed": {}}
+    {"op": "feed", "specs": [...], "fill": {...}, "file": path or null}
+    {"op": "run", "key": k, "moved": seed or null}
+    {"op": "gaps", "first": [k, seed or null], "second": [...], "pairs": [[name, name, floor]],
+     "elementwise": [rtol, atol] or null, "wide": bool}
 
-A message is one line of JSON, and behind it the bytes of its arrays. The reply is
-{"ok": ...}, with the outputs of a run, or {"error": one line, "unimplemented": bool}.
+A feed stands until the next one, and so do the outputs of the runs on it. The reply is
+{"ok": true, ...}, with the gaps' arrays, or {"error": one line, ...}.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from onnxac.proof.compare import Gap, gap
+from onnxac.proof.feeds import Array, Feed, Fill, Spec, dtype_named, make, perturb, read_inputs
+from onnxac.proof.messages import receive, send
+
 # "Non-zero status code returned while running Gemm node. Name:'fc' Status Message: ..."
 NODE_FAILURE = re.compile(
     r"Non-zero status .* running (?P<op>\S+) node\. "
     r"Name:'(?P<name>[^']*)' Status Message: (?P<message>.*)"
 )
-Tensors = dict[str, "Array | list[Array] | None"]
+# What ONNX Runtime says of an operator that nobody told it of.
+UNKNOWN = re.compile(r"is not a registered function/op|No Op registered for|No opset import for")
+EXHAUSTED = re.compile(r"bad_alloc|[Ff]ailed to allocate|[Uu]nable to allocate|out of memory")
+
+Outputs = dict[str, list[Array]]
+Runner = Callable[[dict[str, Feed]], Outputs]
+Run = tuple[str, int | None]
 
 
-def send(stream: IO[bytes], header: Mapping[str, Any], tensors: Tensors | None = None) -> None:
-    """Write one message. A value of `tensors` is an array, a sequence of arrays, or None."""
-    described: dict[str, Any] = {}
-    blobs: list[Array] = []
-    for name, value in (tensors or {}).items():
-        items = value if isinstance(value, list) else [] if value is None else [value]
-        described[name] = {
-            "sequence": isinstance(value, list),
-            "items": [_describe(item) for item in items],
-        }
-        blobs += [np.ascontiguousarray(item) for item in items if item.dtype != object]
-    stream.write(json.dumps({**header, "tensors": described}).encode() + b"\n")
-    for blob in blobs:
-        stream.write(blob.reshape(-1).view(np.uint8).data)
-    stream.flush()
+def runtime(path: str, folder: str | None, libraries: list[str]) -> Runner:
+    """A model in ONNX Runtime, as it is written.
+
+    folder  where the external data of the model lies, if not beside it
+    """
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    # The graph as it is written: an optimizer's mistake must not hide, or cause, one of ours.
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    # One thread: the least processor time, and the same sums in the same order each time.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Packing the weights pays off over many runs; here it costs more than it saves.
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    # Errors arrive as exceptions; the log would say them a second time.
+    options.log_severity_level = 4
+    for library in libraries:
+        options.register_custom_ops_library(library)
+    source: str | bytes = path
+    if folder is not None:
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", folder
+        )
+        source = Path(path).read_bytes()
+    session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    names = [o.name for o in session.get_outputs()]
+    return lambda feeds: _as_lists(names, session.run(names, feeds))
 
 
-def _describe(array: Array) -> dict[str, Any]:
-    if array.dtype == object:
-        return {"shape": array.shape, "strings": [str(s) for s in array.reshape(-1)]}
-    return {"shape": array.shape, "dtype": array.dtype.name, "bytes": array.nbytes}
+def reference(path: str, folder: str | None, wide: bool) -> Runner:
+    """A model in onnx's reference evaluator; `wide`: all of its floats are float64."""
+    from onnxac.proof.reference import read_evaluator
 
+    evaluator = read_evaluator(path, folder, wide)
+    names = list(evaluator.output_names)
 
-def receive(stream: IO[bytes]) -> tuple[dict[str, Any], Tensors]:
-    """Read one message: its header and its tensors. Raises EOFError when the writer is gone."""
-    line = stream.readline()
-    if not line.endswith(b"\n"):
-        raise EOFError
-    header = json.loads(line)
-    tensors: Tensors = {}
-    for name, value in header.pop("tensors").items():
-        items = [_read(stream, item) for item in value["items"]]
-        tensors[name] = items if value["sequence"] else items[0] if items else None
-    return header, tensors
-
-
-def _read(stream: IO[bytes], item: Mapping[str, Any]) -> Array:
-    if "strings" in item:
-        strings = np.empty(len(item["strings"]), dtype=object)
-        strings[:] = item["strings"]
-        return strings.reshape(item["shape"])
-    data = stream.read(item["bytes"])
-    if len(data) < item["bytes"]:
-        raise EOFError
-    return np.frombuffer(bytearray(data), np.dtype(item["dtype"])).reshape(item["shape"])
-
-
-class _OnnxRuntime:
-    def __init__(self, path: str, data: str | None = None) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        # The graph as it is written: an optimizer's mistake must not hide, or cause, one of ours.
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        # One thread: the least processor time, and the same sums in the same order each time.
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Packing the weights pays off over many runs; here it costs more than it saves.
-        options.add_session_config_entry("session.disable_prepacking", "1")
-        # Errors arrive as exceptions; the log would say them a second time.
-        options.log_severity_level = 4
-        source: str | bytes = path
-        if data is not None:
-            # A model that comes as bytes looks for its data where this says.
-            options.add_session_config_entry(
-                "session.model_external_initializers_file_folder_path", data
-            )
-            source = Path(path).read_bytes()
-        self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        self._names = [o.name for o in self._session.get_outputs()]
-
-    def run(self, feeds: Tensors) -> Tensors:
-        return dict(zip(self._names, self._session.run(self._names, feeds), strict=True))
-
-
-class _Reference:
-    def __init__(self, path: str) -> None:
-        from onnx.reference import ReferenceEvaluator
-
-        self._evaluator = ReferenceEvaluator(path)
-
-    def run(self, feeds: Tensors) -> Tensors:
+    def run(feeds: dict[str, Feed]) -> Outputs:
+        if wide:
+            feeds = {name: _widened(feed) for name, feed in feeds.items()}
         # Overflow and 0/0 are results here, to be compared like any other.
         with np.errstate(all="ignore"):
-            values = self._evaluator.run(None, feeds)
-        return dict(zip(self._evaluator.output_names, map(_as_tensor, values), strict=True))
+            return _as_lists(names, list(evaluator.run(None, feeds)))
+
+    return run
 
 
-def _as_tensor(value: Any) -> Any:
-    return value if value is None or isinstance(value, list) else np.asarray(value)
+def _as_lists(names: list[str], values: list[Any]) -> Outputs:
+    """Each output as its tensors: one, or those of a sequence, or none."""
+    return {
+        name: [np.asarray(v) for v in value]
+        if isinstance(value, list)
+        else []
+        if value is None
+        else [np.asarray(value)]
+        for name, value in zip(names, values, strict=True)
+    }
+
+
+def _widened(feed: Feed) -> Feed:
+    if isinstance(feed, list):
+        return [_wide(v) for v in feed]
+    return _wide(feed)
+
+
+def _wide(array: Array) -> Array:
+    narrow = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+    return array.astype(np.float64) if narrow else array
 
 
 class _Server:
     def __init__(self) -> None:
-        self._models: dict[str, _OnnxRuntime | _Reference] = {}
+        self._models: dict[str, Runner] = {}
+        self._renamed: dict[str, dict[str, str]] = {}
+        self._feeds: dict[str, Feed] = {}
+        self._outputs: dict[Run, Outputs] = {}
 
-    def answer(self, request: Mapping[str, Any], feeds: Tensors) -> tuple[dict[str, Any], Tensors]:
-        if request["op"] == "load":
-            backend = _Reference if request["backend"] == "reference" else _OnnxRuntime
-            more = [request["data"]] if "data" in request else []
-            self._models[request["key"]] = backend(request["path"], *more)
-            return {"ok": True}, {}
-        return {"ok": True}, self._models[request["key"]].run(feeds)
+    def answer(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
+        operation = {
+            "load": self._load,
+            "feed": self._feed,
+            "run": self._run,
+            "gaps": self._gaps,
+        }[request["op"]]
+        return operation(request)
+
+    def _load(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
+        path, folder, backend = request["path"], request["folder"], request["backend"]
+        if backend == "onnxruntime":
+            runner = runtime(path, folder, request["libraries"])
+        else:
+            runner = reference(path, folder, backend == "float64")
+        self._models[request["key"]] = runner
+        self._renamed[request["key"]] = request["renamed"]
+        return {"ok": True}, {}
+
+    def _feed(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
+        # The old ones are given up first: two sets need not fit.
+        self._outputs.clear()
+        self._feeds = {}
+        specs = [_spec(s) for s in request["specs"]]
+        if request["file"] is not None:
+            self._feeds = _given(Path(request["file"]), specs)
+        else:
+            fill = request["fill"]
+            low, high = fill["integers"]
+            self._feeds = make(specs, Fill(fill["kind"], fill["seed"], (low, high)))
+        shapes = {
+            name: list((feed[0] if isinstance(feed, list) else feed).shape)
+            for name, feed in self._feeds.items()
+        }
+        return {"ok": True, "shapes": shapes}, {}
+
+    def _run(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
+        key, moved = request["key"], request["moved"]
+        # Negative is the feed itself, another time.
+        feeds = self._feeds if moved is None or moved < 0 else perturb(self._feeds, moved)
+        names = self._renamed[key]
+        feeds = {names.get(name, name): feed for name, feed in feeds.items()}
+        self._outputs[key, moved] = self._models[key](feeds)
+        return {"ok": True}, {}
+
+    def _gaps(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
+        first, second = (self._outputs[tuple(request[w])] for w in ("first", "second"))
+        headers, arrays = [], {}
+        for index, (before, after, floor) in enumerate(request["pairs"]):
+            found = gap(
+                first[before],
+                second[after],
+                floor=floor,
+                elementwise=request["elementwise"],
+                wide=request["wide"],
+            )
+            headers.append(_described(found))
+            arrays[f"{index}.distances"] = found.distances
+            arrays[f"{index}.scales"] = found.scales
+        return {"ok": True, "gaps": headers}, arrays
+
+
+def _spec(data: Mapping[str, Any]) -> Spec:
+    integers = data["integers"]
+    return Spec(
+        data["name"],
+        data["dtype"],
+        tuple(data["shape"]),
+        data["container"],
+        None if integers is None else (integers[0], integers[1]),
+    )
+
+
+def _given(path: Path, specs: list[Spec]) -> dict[str, Feed]:
+    arrays = read_inputs(path)
+    feeds: dict[str, Feed] = {}
+    for spec in specs:
+        if spec.name not in arrays:
+            held = ", ".join(arrays) or "nothing"
+            raise ValueError(f"{path}: there is no array {spec.name!r} in it; it holds {held}")
+        array, wanted = arrays[spec.name], dtype_named(spec.dtype)
+        # NumPy makes float64 and int64 of Python's numbers; their kind is what counts.
+        if array.dtype.kind != wanted.kind and not (
+            array.dtype.kind in "iu" and wanted.kind in "iuf"
+        ):
+            raise ValueError(
+                f"{path}: {spec.name!r} is {array.dtype.name}, the model takes {wanted.name}"
+            )
+        feeds[spec.name] = array.astype(wanted)
+    return feeds
+
+
+def _described(found: Gap) -> dict[str, Any]:
+    return {
+        "floor": found.floor,
+        "axes": [[a.axis, a.length, a.values] for a in found.axes],
+        "reason": found.reason,
+        "epsilon": found.epsilon,
+        # JSON has no infinity: nothing finite is told by nothing.
+        "range": [found.low, found.high] if found.is_finite else None,
+        "size": found.size,
+    }
 
 
 def _failure(error: Exception) -> dict[str, Any]:
@@ -150,7 +236,14 @@ def _failure(error: Exception) -> dict[str, Any]:
     found = NODE_FAILURE.match(text)
     if found:
         text = f"{found['op']} node {found['name']!r}: {found['message']}"
-    return {"error": text[:500], "unimplemented": isinstance(error, Unimplemented)}
+    exhausted = isinstance(error, MemoryError) or EXHAUSTED.search(text) is not None
+    if exhausted:
+        text = f"out of memory: {text}" if text != "MemoryError" else "out of memory"
+    return {
+        "error": text[:500],
+        "unimplemented": isinstance(error, Unimplemented),
+        "unknown": UNKNOWN.search(text) is not None,
+    }
 
 
 def _limit_memory(limit: int | None) -> None:
@@ -167,10 +260,21 @@ def _limit_memory(limit: int | None) -> None:
     page = os.sysconf("SC_PAGE_SIZE")
     # The interpreter and the libraries are mapped already; the limit is for the models.
     base = int(Path("/proc/self/statm").read_text().split()[0]) * page
-    wanted = base + (limit if limit is not None else os.sysconf("SC_PHYS_PAGES") * page)
+    wanted = base + (limit if limit is not None else _free() * 3 // 4)
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _free() -> int:
+    """Bytes of memory that are to be had, of the machine and of the container."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found.append(next(int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable")))
+    with contextlib.suppress(OSError, ValueError):
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(found)
 
 
 def main() -> None:
@@ -186,14 +290,14 @@ def main() -> None:
     server = _Server()
     while True:
         try:
-            request, feeds = receive(requests)
+            request, _ = receive(requests)
         except EOFError:
             return
         try:
-            header, outputs = server.answer(request, feeds)
+            header, arrays = server.answer(request)
         except Exception as error:
-            header, outputs = _failure(error), {}
-        send(replies, header, outputs)
+            header, arrays = _failure(error), {}
+        send(replies, header, arrays)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from onnxac.render.merged import others
 from onnxac.render.refused import by_rule
 from onnxac.render.safe import one_line
 from onnxac.render.totals import Total, operators, totals
-from onnxac.render.verdict import DIFFERS, EQUAL, UNKNOWN, verdict
+from onnxac.render.verdict import DIFFERS, UNKNOWN, verdict
 from onnxac.render.words import (
     branches,
     changed,
@@ -22,7 +22,7 @@ from onnxac.render.words import (
     pads,
     title,
 )
-from onnxac.report import Fusion, Report
+from onnxac.report import EQUAL, Fusion, Report
 
 FUSIONS_SHOWN, GROUPS_SHOWN = 100, 20
 _MARKS = {EQUAL: "✅", DIFFERS: "❌", UNKNOWN: "⚠️"}
@@ -58,7 +58,7 @@ def _head(report: Report) -> Iterator[str]:
     yield ""
     found = verdict(report.verification)
     runtime = f" ({escape(report.verification.runtime)})" if report.verification else ""
-    yield f"{_MARKS[found.state]} {found.sentence}{runtime}"
+    yield f"{_MARKS[found.state]} {escape(found.sentence)}{runtime}"
     yield ""
 
 

@@ -17,7 +17,7 @@ def proof(verification: Verification | None, details: bool) -> list[Text]:
     lines = [Text.assemble((f"{found.mark} ", STYLES[found.state]), (found.sentence, "bold"))]
     if verification is None:
         return lines
-    lines += [Text(f"  not compared: {one_line(note)}", "yellow") for note in verification.skipped]
+    lines += [Text(f"  {one_line(note)}", "yellow") for note in verification.skipped]
     if details:
         lines.append(Text(f"  in {one_line(verification.runtime)}", "dim"))
         for output in verification.outputs:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onnxac.render import numbers
-from onnxac.report import OutputDifference, Verification
+from onnxac.render.safe import one_line
+from onnxac.report import DIFFERENT, EQUAL, NOT_RUN, NOT_SHOWN, OutputDifference, Verification
 
-EQUAL, DIFFERS, UNKNOWN = "equal", "differs", "unknown"
+DIFFERS, UNKNOWN = "differs", "unknown"
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,26 @@ def verdict(verification: Verification | None) -> Verdict:
     """The verdict on what was run; None where nothing was."""
     if verification is None:
         return Verdict(UNKNOWN, "not verified")
+    if verification.verdict == NOT_RUN:
+        return Verdict(UNKNOWN, "not run as a whole:", one_line(verification.unrun))
+    if verification.verdict == EQUAL and not verification.runs and not verification.outputs:
+        return Verdict(EQUAL, "equal", "by construction: nothing behind the outputs was changed")
     worst = verification.worst
+    runs = numbers.plural(verification.runs, "run")
+    if verification.verdict == DIFFERENT and (worst is None or is_within(worst)):
+        # What differs is inside, or the second model does not run at all.
+        return Verdict(DIFFERS, "different", f"in {runs}: {one_line(verification.difference)}")
+    if verification.verdict == NOT_SHOWN:
+        why = "; ".join(verification.unseen)
+        return Verdict(UNKNOWN, "not shown to be equal", f"in {runs}: {one_line(why)}")
     if worst is None:
         return Verdict(UNKNOWN, "nothing could be compared")
     which = "on every output" if len(verification.outputs) > 1 else "on the output"
-    runs = numbers.plural(verification.runs, "run")
     if all(o.max_abs == 0 for o in verification.outputs):
         return Verdict(EQUAL, "equal to the bit", f"{which}, {runs}")
     state, verb = (EQUAL, "equal within") if verification.passed else (DIFFERS, "different by")
-    how = f"{which} (tolerance {allowance(worst.tolerance)}), {runs}"
-    return Verdict(state, f"{verb} {numbers.magnitude(worst.relative)}", how)
+    off, allowed = worst.texts()
+    return Verdict(state, f"{verb} {off}", f"{which} (tolerance {allowed}), {runs}")
 
 
 def is_within(output: OutputDifference) -> bool:
@@ -62,9 +73,5 @@ def is_within(output: OutputDifference) -> bool:
 
 def difference(output: OutputDifference) -> str:
     """How far an output is off, and how far it may be: 2.1e-7 of 1e-5 allowed."""
-    return f"{numbers.magnitude(output.relative)} of {allowance(output.tolerance)} allowed"
-
-
-def allowance(tolerance: float) -> str:
-    """A tolerance to two digits, which are not rounded up: 9.5e-7."""
-    return numbers.plain(float(f"{tolerance:.2g}"))
+    off, allowed = output.texts()
+    return f"{off} of {allowed} allowed"

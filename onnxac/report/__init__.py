@@ -11,6 +11,7 @@ channel counts stand beside it.
 from __future__ import annotations
 
 import dataclasses
+import decimal
 import math
 import types
 import typing
@@ -21,9 +22,13 @@ from typing import Any
 from onnxac.report.certificate import DROPPED, FAILS, HOLDS, OPEN, Certificate, CertifiedSource
 
 __all__ = [
+    "DIFFERENT",
     "DROPPED",
+    "EQUAL",
     "FAILS",
     "HOLDS",
+    "NOT_RUN",
+    "NOT_SHOWN",
     "OPEN",
     "SCHEMA_VERSION",
     "Branch",
@@ -42,6 +47,10 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+# Verdicts on two models.
+EQUAL, DIFFERENT, NOT_SHOWN, NOT_RUN = "equal", "different", "not shown", "not run"
+# Of a float64, as many as tell any two apart.
+DIGITS = 17
 
 
 @dataclass(frozen=True)
@@ -155,6 +164,22 @@ class OutputDifference:
     relative: float
     tolerance: float
 
+    def texts(self) -> tuple[str, str]:
+        """`relative`, rounded up, and `tolerance`, in the digits that show which is larger.
+
+        Two of them, unless the texts would contradict the numbers: 3.4e-7 and 9.5e-7.
+        """
+        off, allowed = str(self.relative), f"{self.tolerance:.2g}".replace("e-0", "e-")
+        for digits in range(2, DIGITS + 1) if math.isfinite(self.relative) else ():
+            context = decimal.Context(prec=digits, rounding=decimal.ROUND_CEILING)
+            rounded = float(context.create_decimal(repr(self.relative)))
+            allowed = f"{self.tolerance:.{digits}g}".replace("e-0", "e-")
+            mantissa, _, exponent = f"{rounded:.{digits - 1}e}".partition("e")
+            off = f"{float(mantissa):g}e{int(exponent)}" if rounded else "0"
+            if (rounded > float(allowed)) == (self.relative > self.tolerance):
+                break
+        return off, allowed
+
 
 def _distance(output: OutputDifference) -> float:
     """How far an output is off, in tolerances; beyond all where that is no number."""
@@ -168,8 +193,15 @@ def _distance(output: OutputDifference) -> float:
 class Verification:
     """The comparison of two models in ONNX Runtime, graph optimizations off.
 
-    `outputs` holds the worst case over all runs, one entry per output. `skipped`
-    says in a sentence each which sizes the original itself rejects.
+    outputs     the worst case over all runs, one entry per output
+    runs        how many feeds both models ran on
+    skipped     in a sentence each, what was left out: sizes that the first model itself
+                rejects, ties, random numbers
+    inner       as `outputs`, of tensors inside both models
+    unseen      in a sentence each, outputs that nothing was shown about: empty, constant or
+                nowhere finite in every run, or too ill-conditioned to judge
+    unrun       why the models could not be run as a whole; empty where they could
+    difference  what differs, in a line; empty where nothing does
     """
 
     outputs: tuple[OutputDifference, ...]
@@ -177,6 +209,10 @@ class Verification:
     shapes: tuple[dict[str, tuple[int, ...]], ...]
     runtime: str
     skipped: tuple[str, ...] = ()
+    inner: tuple[OutputDifference, ...] = ()
+    unseen: tuple[str, ...] = ()
+    unrun: str = ""
+    difference: str = ""
 
     @property
     def worst(self) -> OutputDifference | None:
@@ -184,9 +220,20 @@ class Verification:
         return max(self.outputs, key=_distance, default=None)
 
     @property
+    def verdict(self) -> str:
+        """`EQUAL`, `DIFFERENT`, `NOT_SHOWN` or `NOT_RUN`."""
+        # Written so that NaN, which is neither above nor below, is a difference.
+        within = all(o.relative <= o.tolerance for o in (*self.outputs, *self.inner))
+        if self.difference or not within:
+            return DIFFERENT
+        if self.unrun:
+            return NOT_RUN
+        return NOT_SHOWN if self.unseen else EQUAL
+
+    @property
     def passed(self) -> bool:
-        """Whether every output is within its tolerance."""
-        return all(o.relative <= o.tolerance for o in self.outputs)
+        """Whether the two models are equal."""
+        return self.verdict == EQUAL
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,142 @@
+"""onnx's reference evaluator, made an oracle: its mistakes mended, and whole models in float64."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_batch_normalization import (
+    _batchnorm_test_mode,
+    _batchnorm_training_mode,
+)
+
+NARROW = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16})
+# Attributes that name an element type of the result.
+TYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_datatype"})
+
+
+class BatchNormalization(OpRun):
+    """BatchNormalization of every opset.
+
+    onnx 1.23 takes opset 6 to 8 for training, and opset 9 to 13 too where `momentum` is
+    written: before opset 14 it was the number of outputs that told.
+    """
+
+    op_domain = ""
+
+    def _run(  # noqa: PLR0913, PLR0917 - the operator's own inputs and attributes
+        self,
+        x: NDArray[Any],
+        scale: NDArray[Any],
+        bias: NDArray[Any],
+        mean: NDArray[Any],
+        var: NDArray[Any],
+        epsilon: float | None = None,
+        momentum: float | None = None,
+        training_mode: int | None = None,
+        spatial: int | None = None,
+    ) -> tuple[NDArray[Any], ...]:
+        epsilon = 1e-5 if epsilon is None else epsilon
+        if training_mode or len(self.onnx_node.output) > 3:
+            y, saved_mean, saved_var, *running = _batchnorm_training_mode(
+                x, scale, bias, mean, var, 0.9 if momentum is None else momentum, epsilon
+            )
+            results = (y, *running) if training_mode else (y, *running, saved_mean, saved_var)
+            return results[: len(self.onnx_node.output)]
+        if spatial == 0:
+            # A value per element of [C, *spatial], as in opset 7 and 8.
+            y = (x - mean) / np.sqrt(var + epsilon) * scale + bias
+            return (y.astype(x.dtype),)
+        return (_batchnorm_test_mode(x, scale, bias, mean, var, epsilon=epsilon),)
+
+
+def evaluator(model: onnx.ModelProto) -> ReferenceEvaluator:
+    """An evaluator of a model, with what onnx gets wrong put right.
+
+    Raises whatever onnx raises for an operator that it has no implementation of.
+    """
+    return ReferenceEvaluator(model, new_ops=[BatchNormalization])
+
+
+def widen(model: onnx.ModelProto) -> None:
+    """Compute in float64 what a model computes in float32, float16 and bfloat16; in place.
+
+    Weights keep the values that they have. Integers and booleans stay as they are. External
+    data has to be loaded.
+    """
+    for graph in _graphs(model.graph):
+        for tensor in graph.initializer:
+            _widen_tensor(tensor)
+        for value in (*graph.input, *graph.output):
+            _widen_type(value.type)
+        del graph.value_info[:]
+        for node in graph.node:
+            _widen_node(node)
+    for function in model.functions:
+        del function.value_info[:]
+        for node in function.node:
+            _widen_node(node)
+            for graph in _inner(node):
+                for nested in _graphs(graph):
+                    for inside in nested.node:
+                        _widen_node(inside)
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for inner in _inner(node):
+            yield from _graphs(inner)
+
+
+def _inner(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def _widen_type(kind: onnx.TypeProto) -> None:
+    while kind.HasField("sequence_type") or kind.HasField("optional_type"):
+        inner = kind.sequence_type if kind.HasField("sequence_type") else kind.optional_type
+        kind = inner.elem_type
+    if kind.tensor_type.elem_type in NARROW:
+        kind.tensor_type.elem_type = TensorProto.DOUBLE
+
+
+def _widen_node(node: onnx.NodeProto) -> None:
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.TENSOR:
+            _widen_tensor(attribute.t)
+        elif node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
+            one = attribute.name == "value_float"
+            values = np.array(attribute.f if one else list(attribute.floats), np.float64)
+            tensor = numpy_helper.from_array(values)
+            attribute.CopyFrom(onnx.helper.make_attribute("value", tensor))
+        elif attribute.name in TYPE_ATTRIBUTES and attribute.i in NARROW:
+            attribute.i = TensorProto.DOUBLE
+
+
+def _widen_tensor(tensor: onnx.TensorProto) -> None:
+    if tensor.data_type in NARROW:
+        values = numpy_helper.to_array(tensor).astype(np.float64)
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+
+def read_evaluator(path: str, folder: str | None, wide: bool) -> ReferenceEvaluator:
+    """An evaluator of the model in a file; `wide`: in float64.
+
+    folder  where the external data lies, if not beside the file
+    """
+    model = onnx.load(path, load_external_data=False)
+    onnx.load_external_data_for_model(model, folder or os.path.dirname(os.path.abspath(path)))
+    if wide:
+        widen(model)
+    return evaluator(model)
