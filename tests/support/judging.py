@@ -28,7 +28,8 @@ from onnx import ModelProto
 
 from onnxac.errors import OnnxacError
 from onnxac.pipeline import Options, optimize
-from onnxac.proof.feeds import Size, make_feeds, read_signature, shapes_at
+from onnxac.proof.feeds import make
+from onnxac.proof.signature import Size, read_signature, shapes_at
 
 SECONDS = 20
 # What the process may address, and what of that it may use.
@@ -96,7 +97,7 @@ def _judged(before: ModelProto, after: ModelProto, stage: Callable[[str], object
         shapes = shapes_at(signature, {}, Size(2, (16, 17)))
         if sum(int(np.prod(s)) for s in shapes.values()) > 2**22:
             return "unjudged"
-        feeds = make_feeds(signature, shapes)
+        feeds = make(signature.specs(shapes))
         want = _run(before, feeds)
     except TookTooLongError:
         return "unjudged"
