@@ -20,6 +20,7 @@ cheaper than the nodes it replaces is kept, and of the three results the cheapes
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import onnx_graphsurgeon as gs
 
@@ -87,12 +88,18 @@ def node_cost(node: gs.Node, output: str, definition: Sum, facts: Facts) -> Cost
     """Cost of the node as it is in the graph."""
     made = sum(1 for t in node.outputs if t.name)
     if node.op in ("Conv", "ConvTranspose", "MatMul", "Gemm"):
-        return recipe(definition, output, facts).cost
+        # However it would be written: it is one node.
+        return replace(recipe(definition, output, facts).cost, nodes=1.0)
     if node.op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"):
         return Cost(nodes=1)
     elements = size(facts.shape(output))
     read = sum(size(facts.shape(s)) for s in definition.sources)
-    weights = sum(size(facts.shape(t.name)) for t in node.inputs if facts.is_constant(t.name))
+    kind = facts.dtype(output)
+    weights = sum(
+        size(facts.shape(t.name))
+        for t in node.inputs
+        if facts.is_constant(t.name) and facts.dtype(t.name) == kind
+    )
     macs = 0.0
     if node.op == "AveragePool":
         macs = elements * definition.terms[0].taps

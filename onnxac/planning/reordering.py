@@ -123,7 +123,7 @@ class Commuter:
             if self._facts.is_constant(tensor.name):
                 shape = static(self._facts.shape(tensor.name) or (0, 0))
                 wide = [i - len(shape) for i, d in enumerate(shape) if d != 1]
-                if wide not in ([], [1 - rank]):
+                if len(shape) > rank or wide not in ([], [1 - rank]):
                     return False
         return True
 

@@ -43,6 +43,7 @@ class Piece:
     tail      what brings the result into the order of the tensor's axes
     host      number of the step that can take a bias in along the term's channels
     negative  it is subtracted
+    made      dims of what the tail begins with
     """
 
     term: Term
@@ -51,11 +52,12 @@ class Piece:
     host: int | None = None
     negative: bool = False
     cost: Cost = NOTHING
+    made: Dims = ()
 
     @property
     def tail_key(self) -> tuple[object, ...]:
-        """Equal for pieces that can be added up before their tail."""
-        return tuple(s.key for s in self.tail)
+        """Equal for pieces that can be added up before their tail: it does the same to both."""
+        return (self.made, *(s.key for s in self.tail)) if self.tail else ()
 
 
 class Site:
@@ -176,7 +178,8 @@ class _Writer:
         term: Term | None = None,
     ) -> Piece:
         cost = total(s.cost for s in (*steps, *tail))
-        return Piece(term or self.term, tuple(steps), tuple(tail), host, cost=cost)
+        made = steps[-1].dims if steps else self.source
+        return Piece(term or self.term, tuple(steps), tuple(tail), host, cost=cost, made=made)
 
     def _number(self) -> Piece:
         if self.term.unit:
@@ -571,7 +574,7 @@ class _Window:
             "pads": [b for b, _ in pads] + [e for _, e in pads],
             "strides": [a.stride for a in axes],
         }
-        cost = self._cost(axes) + Cost(elements=size(self.ins) + size(self.outs), nodes=1)
+        cost = self._cost(axes) + Cost(elements=size(dims) + size(self.outs), nodes=1)
         weight = Weight("weight", kernel)
         return [*steps, Step("Conv", self.outs, cost, attrs, (weight,), weighted=True)]
 

@@ -127,7 +127,8 @@ class Builder:
             made = self._node(step.op, [value, *held], step.attrs)
             self._built.dims[made.name] = step.dims
             return made
-        name = self._unique((self._wish(piece) or f"{self._owner}_{step.op}") + SUFFIX)
+        wish = self._wish(piece) or f"{self._owner}_{step.op}"
+        name = self._unique(wish.removesuffix(SUFFIX) + SUFFIX)
         held = [self._weight(w, name) for w in step.weights]
         if bias is not None:
             width = piece.term.channels.out if piece.term.channels else bias.size
