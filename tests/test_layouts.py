@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -27,7 +28,7 @@ from onnxac.report import Report
 Values = NDArray[np.generic]
 
 
-def node(op: str, inputs: str, output: str, **attrs: object) -> NodeProto:
+def node(op: str, inputs: str, output: str, **attrs: Any) -> NodeProto:
     return helper.make_node(op, inputs.split(), [output], **attrs)
 
 

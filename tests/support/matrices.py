@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 Shape = tuple[int, ...]
 # No value may leave what float32 holds exactly.
@@ -53,7 +54,7 @@ class Matrices:
         return values
 
     def node(
-        self, op: str, inputs: list[str], shape: Shape, bound: float, **attrs: object
+        self, op: str, inputs: list[str], shape: Shape, bound: float, **attrs: Any
     ) -> Tensor:
         made = Tensor(f"t{len(self.nodes)}", shape, bound)
         self.nodes.append(helper.make_node(op, inputs, [made.name], f"n{len(self.nodes)}", **attrs))
@@ -165,7 +166,7 @@ class Matrices:
         if len(kept) > 2 and self.rng.random() < 0.2:
             outputs += [k for k in kept[1:-1][:1] if k.name != outputs[0].name]
 
-        def value(tensor: Tensor) -> object:
+        def value(tensor: Tensor) -> ValueInfoProto:
             return helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, tensor.shape)
 
         graph = helper.make_graph(
