@@ -25,11 +25,13 @@ from onnxac.graph.files import (
 )
 from onnxac.graph.model import Model, Store, assemble, from_proto
 from onnxac.planning.plan import make_plan
+from onnxac.planning.reshapes import join_reshapes
 from onnxac.planning.statistics import digest_of, model_info
 from onnxac.planning.survey import survey
 from onnxac.report import DIFFERENT, DROPPED, FAILS, Fusion, NodeRef, Refusal, Report, Verification
 from onnxac.rewriting import changes as account
 from onnxac.rewriting.rewrite import Rewriter
+from onnxac.rewriting.sharing import share_constants
 
 ModelOrPath = ModelProto | str | os.PathLike[str]
 
@@ -328,8 +330,10 @@ def _fused(
     roll = account.Roll(original)
     plan = make_plan(seen.definitions, seen.costs, seen.pinned, seen.named, seen.facts)
     applied = Rewriter(original, seen.facts, seen.folding).apply(plan, without)
-    result = assemble(original, freeze=options.freeze_initializers, store=store)
     fusions = account.fusions(roll, applied)
+    joined = join_reshapes(original, seen.facts, seen.named, seen.kept)
+    share_constants(original.graph)
+    result = assemble(original, freeze=options.freeze_initializers, store=store)
     return result, Report(
         before=model_info(
             original.proto,
@@ -342,7 +346,7 @@ def _fused(
         fusions=fusions,
         refusals=account.refusals(roll, seen.definitions, [*seen.blocked, *applied.blocked]),
         folded=len(applied.removed) - sum(len(f.removed) for f in fusions),
-        idle=len(seen.idle),
+        idle=len(seen.idle) + len(joined),
         repeated=len(seen.repeated),
         verification=None,
         tools=tools(),

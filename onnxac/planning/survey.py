@@ -37,6 +37,7 @@ class Survey:
     costs        tensor → cost of the nodes that make it now
     pinned       tensor → why it has to stay
     named        tensors needed by their very name: outputs, and what subgraphs read
+    kept         outputs of the nodes to leave alone
     folding      which computed constants will be stored
     blocked      nodes that could have been linear, and why they are not
     idle         nodes that did nothing; they are gone already
@@ -48,6 +49,7 @@ class Survey:
     costs: dict[str, Cost]
     pinned: dict[str, str]
     named: frozenset[str]
+    kept: frozenset[str]
     folding: Folding
     blocked: tuple[Blocked, ...]
     idle: tuple[gs.Node, ...]
@@ -106,6 +108,7 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
         costs,
         pinned,
         named,
+        kept,
         folding,
         blocked,
         tuple(idle),
