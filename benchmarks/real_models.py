@@ -57,11 +57,11 @@ GIVEN: dict[str, dict[str, Any]] = {
     "nudenet*": {"images": (1, 3, 320, 320)},
     "ddddocr.common": {"input1": (1, 1, 64, 160)},
     "ddddocr.common_old": {"input1": (1, 1, 64, 160)},
-    "silero_vad*": {"input": (1, 512), "sr": RATE, "state": (2, 1, 128)},
-    "silero_vad*ifless": {"input": (1, 576), "sr": RATE, "state": (2, 1, 128)},
-    "silero_vad*openvino*": {"input": (1, 576), "state": (2, 1, 128)},
-    "silero_vad*sequence": {"input": (4, 576)},
-    "mtcnn.pnet": {"*": (1, 3, 64, 64)},
+    "silero-vad.*": {"input": (1, 512), "sr": RATE, "state": (2, 1, 128)},
+    "silero-vad.*ifless": {"input": (1, 576), "sr": RATE, "state": (2, 1, 128)},
+    "silero-vad.*openvino*": {"input": (1, 576), "state": (2, 1, 128)},
+    "silero-vad.*sequence": {"input": (4, 576)},
+    "mtcnn*pnet": {"*": (1, 3, 64, 64)},
 }
 
 TOOLS: dict[str, str] = {
@@ -267,8 +267,8 @@ def document(rows: Mapping[str, Mapping[str, Result]], tools: Sequence[str]) -> 
     yield (
         "`runtime` is ONNX Runtime's own optimizer, offline, level extended; what it writes has\n"
         "operators of its own and runs there only. Constant nodes don't count. Times of an\n"
-        "inference are relative to the original's, one thread, interleaved. Errors are relative to\n"
-        "the largest output. onnxac's seconds include its proof.\n"
+        "inference are relative to the original's, one thread, interleaved. Errors are relative\n"
+        "to the largest output. onnxac's seconds include its proof.\n"
     )
     both = ["original", *tools]
     yield from table("Nodes", rows, both, lambda r: f"{r.nodes:,}")

@@ -345,7 +345,7 @@ def _fused(
         after=model_info(result, seen.facts, digest="", added=applied.dims),
         fusions=fusions,
         refusals=account.refusals(roll, seen.definitions, [*seen.blocked, *applied.blocked]),
-        folded=len(applied.removed) - sum(len(f.removed) for f in fusions),
+        folded=seen.inside + len(applied.removed) - sum(len(f.removed) for f in fusions),
         idle=len(seen.idle) + len(joined),
         repeated=len(seen.repeated),
         verification=None,

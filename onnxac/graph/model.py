@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_graphsurgeon as gs
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
 # Puts the values of a tensor of this name somewhere, and says where.
@@ -36,14 +36,16 @@ _KEPT_ATTRIBUTES = (
 class Model:
     """A model, and its graph as graphsurgeon sees it.
 
-    proto   the model as it was read; never changed
-    folder  where its external data lies; None for a model from memory
-    graph   nodes and tensors; tensors have names only
+    proto      the model as it was read; never changed
+    folder     where its external data lies; None for a model from memory
+    graph      nodes and tensors; tensors have names only
+    functions  the model's own functions, as they are now
     """
 
     proto: ModelProto
     folder: Path | None
     graph: gs.Graph
+    functions: list[FunctionProto] = field(default_factory=list)
     _origins: dict[int, NodeProto] = field(default_factory=dict)
 
     @property
@@ -62,6 +64,10 @@ class Model:
     def origin(self, node: gs.Node) -> NodeProto | None:
         """The node as it was read; None for a node that was added since."""
         return self._origins.get(id(node))
+
+    def adopt(self, node: gs.Node, origin: NodeProto) -> None:
+        """Take another protobuf for what the node was read from: its bodies are others now."""
+        self._origins[id(node)] = origin
 
     def inner_operators(self, node: gs.Node) -> set[str]:
         """Operator types inside of the node's subgraphs."""
@@ -83,7 +89,7 @@ def from_proto(proto: ModelProto, folder: Path | None = None) -> Model:
         )
     skeleton.input.extend(onnx.ValueInfoProto(name=i.name) for i in proto.graph.input)
     skeleton.output.extend(onnx.ValueInfoProto(name=o.name) for o in proto.graph.output)
-    model = Model(proto, folder, gs.Graph())
+    model = Model(proto, folder, gs.Graph(), list(proto.functions))
     # graphsurgeon prints a warning where the standard operators have no version.
     imports = [onnx.helper.make_opsetid(d, v) for d, v in {"": 1, **model.opsets}.items()]
     shell = ModelProto(ir_version=proto.ir_version, graph=skeleton, opset_import=imports)
@@ -131,7 +137,7 @@ def assemble(model: Model, *, freeze: bool = False, store: Store | None = None) 
     old = model.proto
     new = ModelProto()
     for descriptor, value in old.ListFields():
-        if descriptor.name == "graph":
+        if descriptor.name in ("graph", "functions"):
             continue
         if descriptor.is_repeated:
             getattr(new, descriptor.name).MergeFrom(value)
@@ -139,6 +145,7 @@ def assemble(model: Model, *, freeze: bool = False, store: Store | None = None) 
             getattr(new, descriptor.name).CopyFrom(value)
         else:
             setattr(new, descriptor.name, value)
+    new.functions.extend(model.functions)
     for descriptor, value in old.graph.ListFields():
         if descriptor.name in ("node", "initializer", "input", "value_info"):
             continue

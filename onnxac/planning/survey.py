@@ -15,6 +15,7 @@ from onnxac.inference.constants import OLDEST_OPSET
 from onnxac.inference.facts import Facts
 from onnxac.lowering import Context, Lowered, lower
 from onnxac.lowering.relocation import Region, Regions
+from onnxac.planning.bodies import simplify_bodies
 from onnxac.planning.cost import Cost
 from onnxac.planning.duplicates import merge_duplicates
 from onnxac.planning.folding import Folding
@@ -42,6 +43,7 @@ class Survey:
     blocked      nodes that could have been linear, and why they are not
     idle         nodes that did nothing; they are gone already
     repeated     nodes that computed what another one computes; gone, too
+    inside       number of nodes that are gone from bodies of If, Loop, Scan and functions
     """
 
     facts: Facts
@@ -54,6 +56,7 @@ class Survey:
     blocked: tuple[Blocked, ...]
     idle: tuple[gs.Node, ...]
     repeated: tuple[gs.Node, ...]
+    inside: int
 
 
 def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> Survey:
@@ -66,6 +69,7 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
     captured = captured_names(model.proto.graph)
     named = frozenset(captured | {t.name for t in model.graph.outputs})
     kept = _kept(model, keep)
+    inside = simplify_bodies(model, facts)
     idle = drop_noops(model, facts, named, kept)
     repeated = merge_duplicates(model, facts, named, kept)
     left = {t: Obstacle("fused", r) for t, r in whole(model.graph.nodes, facts).items()}
@@ -113,6 +117,7 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
         blocked,
         tuple(idle),
         tuple(repeated),
+        inside,
     )
 
 

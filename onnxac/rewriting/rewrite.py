@@ -158,19 +158,26 @@ class Rewriter:
         """Let readers of computed constants read initializers, where `Folding` says so."""
         stored: dict[str, gs.Tensor] = {}
         read: list[tuple[gs.Node, int, gs.Tensor]] = []
-        for node in self._alive(nodes):
-            if self._model.origin(node) is not None and self._facts.is_computed_by(node):
+        needed = {t.name for t in self._graph.outputs} | self._captured
+        # From the end: what makes a constant stands before what reads it, and is passed over
+        # where nothing does any more.
+        for node in reversed(self._alive(nodes)):
+            if needed.isdisjoint(t.name for t in node.outputs):
                 continue
-            if node.op == "Slice" and self._facts.opset == 10:
-                # With initializers as bounds, the inference of this opset misleads runtimes.
-                continue
+            # With initializers as bounds, the inference of opset 10 misleads runtimes.
+            misled = node.op == "Slice" and self._facts.opset == 10
             for index, tensor in enumerate(node.inputs):
                 name = tensor.name
-                if not isinstance(tensor, gs.Constant) and self._folding.stores(name):
+                if (
+                    not misled
+                    and not isinstance(tensor, gs.Constant)
+                    and self._folding.stores(name)
+                ):
                     if name not in stored:
                         stored[name] = self._initializer(tensor)
                     node.inputs[index] = stored[name]
                     read.append((node, index, tensor))
+            needed.update(t.name for t in node.inputs if not isinstance(t, gs.Constant))
         # What a kept constant node reads is made all the same: nothing is stored beside it.
         made = {t.name for n in self._alive(nodes) for t in n.outputs}
         for node, index, tensor in read:
