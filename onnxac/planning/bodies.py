@@ -157,6 +157,9 @@ class _Body:
             results = run_node(node, values, self._opsets)
         except Exception:  # a reference operator may raise anything; the node stays
             return None
+        if not all(isinstance(r, np.ndarray | np.generic) for r in results):
+            # A sequence, or nothing at all: no initializer holds that.
+            return None
         arrays = [np.asarray(r) for r in results]
         if any(a.dtype.kind not in "biuf" or a.size > _MOST for a in arrays):
             return None

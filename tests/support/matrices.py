@@ -53,9 +53,7 @@ class Matrices:
                 row[self.rng.randrange(shape[-1])] = self.rng.choice((-1, 1))
         return values
 
-    def node(
-        self, op: str, inputs: list[str], shape: Shape, bound: float, **attrs: Any
-    ) -> Tensor:
+    def node(self, op: str, inputs: list[str], shape: Shape, bound: float, **attrs: Any) -> Tensor:
         made = Tensor(f"t{len(self.nodes)}", shape, bound)
         self.nodes.append(helper.make_node(op, inputs, [made.name], f"n{len(self.nodes)}", **attrs))
         return made
