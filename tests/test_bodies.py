@@ -201,7 +201,7 @@ def test_what_stays(name: str) -> None:
     }
     before = model(
         [choice(LEFT[name], [helper.make_node("Neg", ["x"], ["e_out"])])],
-        [numpy_helper.from_array(v, k) for k, v in constants.items()],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
     )
     after, _ = optimized(before)
     assert after.graph.node == before.graph.node

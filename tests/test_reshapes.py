@@ -90,7 +90,7 @@ def shared(scales: Sequence[float]) -> ModelProto:
     weight = np.random.default_rng(2).integers(-3, 4, (16, 16, 3, 3)).astype(np.float32)
     nodes, constants = [], [numpy_helper.from_array(weight, "w")]
     for n, scale in enumerate(scales):
-        constants.append(numpy_helper.from_array(np.float32(scale).reshape(()), f"s{n}"))
+        constants.append(numpy_helper.from_array(np.asarray(scale, np.float32), f"s{n}"))
         nodes.append(helper.make_node("Conv", [f"x{n}", "w"], [f"c{n}"], pads=[1, 1, 1, 1]))
         nodes.append(helper.make_node("Mul", [f"c{n}", f"s{n}"], [f"y{n}"]))
     infos = [
