@@ -36,7 +36,8 @@ ALGEBRA = [
     {"lazy", "layout", "axis"},
     {"kernel"},
     {"term"},
-    {"add"},
+    {"add", "frames"},
+    {"products"},
     {"compose"},
     {"__init__"},
 ]

@@ -10,24 +10,28 @@ and wrong at the border, and therefore refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from onnxac.algebra import kernel as kernels
 from onnxac.algebra.add import is_fill, taps, tidy
 from onnxac.algebra.axis import Axis
+from onnxac.algebra.frames import (
+    Frame,
+    Shapes,
+    channel_at,
+    extent,
+    extents,
+    frame_of,
+    number,
+    swapped,
+)
 from onnxac.algebra.kernel import Array
-from onnxac.algebra.layout import GROUPED, Dim, Entry, View, is_ordered, named, settled, through
+from onnxac.algebra.layout import GROUPED, Dim, View, named, settled, through
 from onnxac.algebra.lazy import Lazy
-from onnxac.algebra.term import Bias, Channels, Equal, Mark, Obstacle, Sum, Term
-
-# A branch's marks multiply in compositions of sums; past this many they are told as one.
-_MAX_MARKS = 64
-
-Shapes = Callable[[str], "Sequence[Dim] | None"]
+from onnxac.algebra.products import kernel_of, marks_of, matched, respond
+from onnxac.algebra.term import Channels, Equal, Obstacle, Sum, Term
 
 
 def substitute(
@@ -60,29 +64,6 @@ def substitute(
     return made
 
 
-def extents(term: Term, shapes: Shapes) -> list[int | None]:
-    """Extents of the term's source along the axes of its frame, None where dynamic."""
-    shape = shapes(term.source)
-    if term.axes is None:
-        return [] if shape is None else [_number(d) for d in shape]
-    return [_extent(entry, shape) for entry in term.view]
-
-
-def _extent(entry: Any, shape: Sequence[Dim] | None) -> int | None:
-    if entry is None:
-        return 1
-    if shape is None or entry == GROUPED:
-        return None
-    if isinstance(entry, int):
-        return _number(shape[entry])
-    found = [_number(shape[i]) for i in entry]
-    return None if None in found else math.prod(n for n in found if n is not None)
-
-
-def _number(dim: Dim) -> int | None:
-    return dim if isinstance(dim, int) else None
-
-
 @dataclass(frozen=True)
 class _Pair:
     """A term that reads a tensor, and a term of that tensor's definition."""
@@ -98,7 +79,9 @@ class _Pair:
         """outer∘inner, or why not."""
         outer, inner = self.outer, self.inner
         if inner.is_source and len(self.definition.terms) == 1 and not self.definition.biases:
-            return replace(outer, source=inner.source, marks=_marks(outer, inner, outer.axes or ()))
+            return replace(
+                outer, source=inner.source, marks=marks_of(outer, inner, outer.axes or ())
+            )
         if outer.axes is None or outer.is_source:
             return replace(self._scaled(inner, outer), equals=self._equal())
         if inner.axes is None:
@@ -119,12 +102,12 @@ class _Pair:
     def _scaled(term: Term, factor: Term) -> Term:
         """A term times a number."""
         if factor.unit:
-            return replace(term, marks=_marks(factor, term, term.axes or ()))
+            return replace(term, marks=marks_of(factor, term, term.axes or ()))
         return replace(
             term,
             unit=False,
             kernel=Lazy(lambda k, n: k * n, term.kernel, factor.kernel),
-            marks=_marks(factor, term, term.axes or ()),
+            marks=marks_of(factor, term, term.axes or ()),
             equals=None,
         )
 
@@ -139,14 +122,14 @@ class _Pair:
             if unfolded is not None:
                 return unfolded
             if inner.channels is not None and entry != inner.channels.axis:
-                swapped = _swapped(outer, inner.channels.axis, extents(outer, self.shapes))
-                if swapped is None or swapped.channels is None:
+                other = swapped(outer, inner.channels.axis, extents(outer, self.shapes))
+                if other is None or other.channels is None:
                     return Obstacle("layout", f"it mixes channels on different axes of {name}")
-                return self._laid(swapped, inner)
+                return self._laid(other, inner)
             if not isinstance(entry, int):
                 return (outer, inner) if entry is None else self._mismatch()
             if inner.channels is None and not inner.axes[entry].is_identity:  # type: ignore[index]
-                width = _extent(inner.view[entry], self.shapes(inner.source))
+                width = extent(inner.view[entry], self.shapes(inner.source))
                 found = inner.mixing(entry, width)
                 return found if isinstance(found, Obstacle) else (outer, found)
             return outer, inner
@@ -179,7 +162,7 @@ class _Pair:
         merged = inner.view[entry]
         assert isinstance(merged, tuple)
         shape = self.shapes(inner.source)
-        lengths = [None if shape is None else _number(shape[i]) for i in merged]
+        lengths = [None if shape is None else number(shape[i]) for i in merged]
         if merged == GROUPED or None in lengths or outer.channels.group > 1:
             return self._mismatch()
         sizes = [n for n in lengths if n is not None]
@@ -229,7 +212,7 @@ class _Pair:
         assert inner.axes is not None
         if inner.channels is not None and inner.channels.axis not in named(outer.view):
             return self._mismatch()
-        frame = _frame(outer, inner)
+        frame = frame_of(outer, inner)
         if isinstance(frame, Obstacle):
             return frame
         beyond = _beyond(outer, self.shapes)
@@ -244,17 +227,17 @@ class _Pair:
             replace(o.after(i), edge=o.edge) if n in beyond else o.after(i)
             for n, (o, i) in enumerate(zip(frame.outer, frame.inner, strict=True))
         )
-        both = _matched(outer, inner, frame)
+        both = matched(outer, inner, frame)
         group = 1
         channels = None
         if both[0].channels is not None and both[1].channels is not None:
             group = math.gcd(both[0].channels.group, both[1].channels.group)
-            axis = _channel_at(outer, inner)
+            axis = channel_at(outer, inner)
             channels = Channels(axis, both[0].channels.out, both[1].channels.width, group)
         view = self._settled(frame.view, inner.source, len(axes) - frame.hidden, channels)
         made = Term(
             inner.source,
-            _kernel(*both, frame, channels),
+            kernel_of(*both, frame, channels),
             axes,
             view,
             inner.depth,
@@ -262,7 +245,7 @@ class _Pair:
             channels,
             outer.unit and inner.unit,
             None if beyond else inner.fill,
-            _marks(outer, inner, axes, group, frame),
+            marks_of(outer, inner, axes, group, frame),
             self._equal(),
         )
         return made.shown()
@@ -297,7 +280,7 @@ def _border(
         entry = outer.view[at]
         assert isinstance(entry, int)
         assert inner.axes is not None
-        source = _extent(inner.view[entry], shapes(inner.source))
+        source = extent(inner.view[entry], shapes(inner.source))
         if not inner.axes[entry].keeps_border_of(outer.axes[at], source):
             return Obstacle(
                 "border",
@@ -327,117 +310,7 @@ def _beyond(outer: Term, shapes: Shapes) -> dict[int, int | None]:
     }
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """The common frame: for each axis, the outer's geometry, the inner's, and the view.
-
-    at  for each axis of the frame, the inner's axis, None where it has none
-    """
-
-    outer: tuple[Axis, ...]
-    inner: tuple[Axis, ...]
-    view: View
-    hidden: int
-    at: tuple[int | None, ...]
-
-
-def _frame(outer: Term, inner: Term) -> _Frame | Obstacle:
-    """The outer's axes, and behind them what the inner alone sums over.
-
-    Axes of the tensor in between that the outer does not name have extent 1. They stay, hidden,
-    where the inner has more than one tap along them.
-    """
-    assert outer.axes is not None
-    assert inner.axes is not None
-    mismatch = Obstacle("layout", f"{outer.source} is rearranged between the two")
-    outers: list[Axis] = list(outer.axes)
-    inners: list[Axis] = []
-    view: list[Entry] = []
-    at: list[int | None] = []
-    for axis, entry in zip(outer.axes, outer.view, strict=True):
-        one = entry if isinstance(entry, int) else None
-        inners.append(Axis() if one is None else inner.axes[one])
-        view.append(through(entry, inner.view))
-        at.append(one)
-        if isinstance(entry, tuple) and not (axis.is_identity and _is_still(inner, entry)):
-            return mismatch
-        if one is not None and isinstance(inner.view[one], tuple) and not axis.is_identity:
-            return mismatch
-    if GROUPED in view and not (
-        is_ordered(outer.view)
-        and is_ordered(inner.view)
-        and not outer.hidden
-        and inner.is_pointwise
-        and outer.is_pointwise
-    ):
-        return mismatch
-    seen = set(named(outer.view))
-    hidden = outer.hidden
-    for number, geometry in enumerate(inner.axes):
-        if number not in seen and not geometry.is_identity:
-            outers.append(Axis())
-            inners.append(geometry)
-            view.append(inner.view[number])
-            at.append(number)
-            hidden += 1
-    return _Frame(tuple(outers), tuple(inners), tuple(view), hidden, tuple(at))
-
-
-def _is_in_order(term: Term) -> bool:
-    """Whether the term leaves every element where it is in the source's order."""
-    return not term.hidden and term.is_pointwise and is_ordered(term.view)
-
-
-def _is_still(inner: Term, entry: tuple[int, ...]) -> bool:
-    """Whether the inner leaves axes that are merged or regrouped behind it as they are."""
-    assert inner.axes is not None
-    merged = entry or tuple(range(len(inner.axes) - inner.hidden))
-    mixed = inner.channels is not None and inner.channels.axis in entry
-    if entry == GROUPED:
-        return inner.hidden == 0 and inner.is_pointwise
-    return not mixed and all(inner.axes[i].is_identity for i in merged)
-
-
-def _channel_at(outer: Term, inner: Term) -> int:
-    """The axis of the common frame that channels lie on."""
-    if outer.channels is not None:
-        return outer.channels.axis
-    assert inner.channels is not None
-    return outer.view.index(inner.channels.axis)
-
-
-def _swapped(outer: Term, wanted: int, lengths: Sequence[int | None]) -> Term | None:
-    """A window over whole axes, with another one of them taken as its channels.
-
-    Where every element of two axes has a weight of its own, it does not matter which of them
-    is called the channels.
-    """
-    if outer.channels is None or outer.axes is None or outer.channels.group > 1:
-        return None
-    if wanted not in outer.view:
-        return None
-    at, axis = outer.view.index(wanted), outer.channels.axis
-    here, length = outer.axes[at], lengths[at]
-    whole = length is not None and here == Axis(taps=length, extent=1 - length)
-    if at < len(outer.axes) - outer.hidden or not whole or length is None:
-        return None
-    width = outer.channels.width
-    view, axes = list(outer.view), list(outer.axes)
-    view[at], view[axis] = view[axis], view[at]
-    axes[at] = Axis(taps=width, extent=1 - width)
-    # The kernel's dims are [out, width, *taps without the channels'].
-    place = 2 + at - (at > axis)
-    return replace(
-        outer,
-        axes=tuple(axes),
-        view=tuple(view),
-        channels=replace(outer.channels, width=length),
-        kernel=Lazy(lambda k: np.swapaxes(k, 1, place), outer.kernel),
-        marks=tuple(replace(m, axes=tuple(axes)) for m in outer.marks),
-    )
-
-
-def _average(name: str, frame: _Frame) -> Obstacle | None:
+def _average(name: str, frame: Frame) -> Obstacle | None:
     for outer, inner in zip(frame.outer, frame.inner, strict=True):
         if outer.mean and not (inner.is_identity or inner.mean):
             return Obstacle("average", f"it averages {name}, which looks at neighbours and borders")
@@ -446,7 +319,7 @@ def _average(name: str, frame: _Frame) -> Obstacle | None:
     return None
 
 
-def _spread(name: str, definition: Sum, frame: _Frame) -> Obstacle | None:
+def _spread(name: str, definition: Sum, frame: Frame) -> Obstacle | None:
     """Transposed convolutions: what a zero between two elements stands for."""
     for outer, inner in zip(frame.outer, frame.inner, strict=True):
         if outer.up > 1 and (definition.biases or not inner.is_identity):
@@ -458,147 +331,3 @@ def _spread(name: str, definition: Sum, frame: _Frame) -> Obstacle | None:
         if inner.up > 1 and outer.stride > 1:
             return Obstacle("spread", f"it strides over {name}, a transposed convolution")
     return None
-
-
-# Kernels.
-
-
-def _matched(outer: Term, inner: Term, frame: _Frame) -> tuple[Term, Term]:
-    """Both with channels, if one of them has some."""
-    if outer.channels is not None and inner.channels is None:
-        entry = outer.view[outer.channels.axis]
-        if isinstance(entry, int):
-            found = inner.mixing(entry, outer.channels.width)
-            assert isinstance(found, Term)
-            return outer, found
-        width = outer.channels.width
-        return outer, replace(
-            inner,
-            channels=Channels(-1, width, width, width),
-            kernel=Lazy(lambda k: np.tile(k, (width, 1, *[1] * k.ndim)), inner.kernel),
-        )
-    if inner.channels is not None and outer.channels is None:
-        found = outer.mixing(outer.view.index(inner.channels.axis), inner.channels.out)
-        assert isinstance(found, Term)
-        return found, inner
-    return outer, inner
-
-
-def _kernel(outer: Term, inner: Term, frame: _Frame, channels: Channels | None) -> Lazy[Array]:
-    """The kernel of the composition, in the common frame."""
-    skip = None if channels is None else channels.axis
-    places = [n for n in range(len(frame.outer)) if n != skip]
-    lead = 0 if channels is None else 2
-    # The inner's taps in the order of the frame; axes that it does not have get one tap.
-    own = [
-        i
-        for i in range(len(inner.axes or ()))
-        if inner.channels is None or i != inner.channels.axis
-    ]
-    order = [own.index(a) for n in places if (a := frame.at[n]) is not None and a in own]
-    missing = [i for i in range(len(own)) if i not in order]
-    inner_taps = tuple(frame.inner[n].taps for n in places)
-    outer_taps = tuple(frame.outer[n].taps for n in places)
-
-    def turned(kernel: Array) -> Array:
-        moved = kernel.transpose(*range(lead), *(lead + i for i in (*order, *missing)))
-        return moved.reshape(*kernel.shape[:lead], *inner_taps)
-
-    def opened(kernel: Array) -> Array:
-        return kernel.reshape(*kernel.shape[:lead], *outer_taps)
-
-    if outer.unit and outer.is_pointwise:
-        return Lazy(turned, inner.kernel)
-    if inner.unit and all(a.is_identity or a.mean for a in frame.inner):
-        return Lazy(opened, outer.kernel)
-    geometry = [(frame.outer[n], frame.inner[n]) for n in places]
-    outer_axes, inner_axes = [o for o, _ in geometry], [i for _, i in geometry]
-    og = 1 if outer.channels is None else outer.channels.group
-    ig = 1 if inner.channels is None else inner.channels.group
-
-    def product(first: Array, second: Array) -> Array:
-        left, right = opened(first), turned(second)
-        if channels is None:
-            left, right = left[None, None], right[None, None]
-        made = kernels.compose(left, og, outer_axes, right, ig, inner_axes)
-        return made[0, 0] if channels is None else made
-
-    return Lazy(product, outer.kernel, inner.kernel)
-
-
-def _marks(
-    outer: Term,
-    inner: Term,
-    axes: tuple[Axis, ...],
-    group: int = 1,
-    frame: _Frame | None = None,
-) -> tuple[Mark, ...]:
-    """Every branch of the one behind every branch of the other."""
-    if len(outer.marks) * len(inner.marks) > _MAX_MARKS:
-        steps = {s: None for m in (*inner.marks, *outer.marks) for s in m.steps}
-        return (Mark(tuple(steps), axes, group),)
-    return tuple(
-        Mark(
-            tuple(dict.fromkeys((*i.steps, *o.steps))),
-            axes if frame is None else _marked(o, i, frame),
-            math.gcd(o.group, i.group) if o.group > 1 and i.group > 1 else max(o.group, i.group),
-        )
-        for i in inner.marks
-        for o in outer.marks
-    )
-
-
-def _marked(outer: Mark, inner: Mark, frame: _Frame) -> tuple[Axis, ...]:
-    def at(axes: tuple[Axis, ...], place: int | None) -> Axis:
-        return axes[place] if place is not None and place < len(axes) else Axis()
-
-    return tuple(at(outer.axes, n).after(at(inner.axes, place)) for n, place in enumerate(frame.at))
-
-
-# Biases.
-
-
-def respond(outer: Term, bias: Bias, shape: Sequence[Dim] | None) -> Bias | Obstacle:
-    """What the outer makes of a tensor that is the constant everywhere, padding included."""
-    if outer.axes is None:
-        if outer.unit:
-            return bias
-        return replace(bias, values=Lazy(lambda n, b: n * b, outer.kernel, bias.values))
-    at = _bias_axis(outer, bias, shape)
-    if isinstance(at, Obstacle):
-        return at
-    if outer.unit and outer.is_pointwise:
-        return replace(bias, axis=at) if at is not None else Bias(Lazy(_scalar, bias.values))
-    if outer.channels is None and at is not None and not outer.axes[at].is_identity:
-        found = outer.mixing(at, bias.size)
-        if isinstance(found, Obstacle):
-            return found
-        outer = found
-    if outer.channels is None:
-        # One kernel for all: every channel of the bias is multiplied by the sum of the taps.
-        values = Lazy(
-            lambda k, b: k.sum() * (b if at is not None else _scalar(b)), outer.kernel, bias.values
-        )
-        return Bias(values, at, bias.size if at is not None else 1)
-    group, width = outer.channels.group, outer.channels.width
-    if at is not None and at != outer.channels.axis:
-        return Obstacle("layout", f"the bias of {outer.source} lies on another axis")
-    values = Lazy(
-        lambda k, b: kernels.apply_to_constant(k, group, np.broadcast_to(b.reshape(-1), (width,))),
-        outer.kernel,
-        bias.values,
-    )
-    return Bias(values, outer.channels.axis, outer.channels.out)
-
-
-def _scalar(values: Array) -> Array:
-    return values.reshape(())
-
-
-def _bias_axis(outer: Term, bias: Bias, shape: Sequence[Dim] | None) -> int | Obstacle | None:
-    """Axis of the outer's frame that the bias lies along; None where it is one number."""
-    if bias.axis is None or bias.size == 1:
-        return None
-    if bias.axis in outer.view:
-        return outer.view.index(bias.axis)
-    return Obstacle("layout", f"the bias of {outer.source} is spread over merged axes")

@@ -15,10 +15,11 @@ from itertools import groupby
 
 from onnxac.algebra import Obstacle, Sum, Term, add
 from onnxac.algebra.add import by_key
-from onnxac.algebra.compose import extents
+from onnxac.algebra.frames import extents
 from onnxac.inference.facts import Facts
 from onnxac.planning.cost import IMPOSSIBLE, Cost, total
-from onnxac.planning.ways import Piece, Site, write
+from onnxac.planning.site import Piece, Site
+from onnxac.planning.ways import write
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from onnxac.algebra import Lazy
+from onnxac.algebra import Axis, Lazy
 from onnxac.algebra.kernel import Array
 from onnxac.algebra.layout import GROUPED, View, named
 from onnxac.inference.dims import Dim, Extent
 from onnxac.planning.cost import NOMINAL_EXTENT, Cost
 
 Dims = tuple[Dim, ...]
-_LAST = 2**63 - 1
+# The end of an axis, in the bounds of a Slice.
+FAR = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,3 +187,11 @@ def padded(
     if value is not None:
         held.append(Weight("value", floats=Lazy(lambda v: v.reshape(-1)[0], value)))
     return Step("Pad", target, cost, {"mode": mode}, tuple(held))
+
+
+def grown(dims: Dims, pads: Sequence[tuple[int, int]]) -> Dims:
+    """Dims after a padding; a negative one crops."""
+    return tuple(
+        d + b + e if isinstance(d, int) else d.through(Axis(offset=-b, extent=b + e)) or d
+        for d, (b, e) in zip(dims, pads, strict=True)
+    )

@@ -9,81 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from onnxac.algebra import Axis, Lazy, Obstacle, Sum, Term
+from onnxac.algebra import Axis, Lazy, Obstacle, Term
 from onnxac.algebra.kernel import Array
 from onnxac.algebra.layout import GROUPED, Entry
 from onnxac.graph.operators import runs
 from onnxac.inference.dims import Dim, Extent
-from onnxac.inference.facts import Facts
-from onnxac.planning.cost import IMPOSSIBLE, NOTHING, Cost, total, window_cost
-from onnxac.planning.steps import (
-    Dims,
-    Step,
-    Weight,
-    padded,
-    rearranged,
-    size,
-    sliced,
-)
-
-_FAR = 2**63 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One way to write one term.
-
-    steps     from the source on, in order
-    tail      what brings the result into the order of the tensor's axes
-    host      number of the step that can take a bias in along the term's channels
-    negative  it is subtracted
-    made      dims of what the tail begins with
-    """
-
-    term: Term
-    steps: tuple[Step, ...] = ()
-    tail: tuple[Step, ...] = ()
-    host: int | None = None
-    negative: bool = False
-    cost: Cost = NOTHING
-    made: Dims = ()
-
-    @property
-    def tail_key(self) -> tuple[object, ...]:
-        """Equal for pieces that can be added up before their tail: it does the same to both."""
-        return (self.made, *(s.key for s in self.tail)) if self.tail else ()
-
-
-class Site:
-    """The tensor that is written: its shape, element type, opset, and bias."""
-
-    def __init__(self, definition: Sum, tensor: str, facts: Facts) -> None:
-        self.facts, self.opset = facts, facts.opset
-        self.dtype, self.shape = facts.dtype(tensor), facts.shape(tensor)
-        self.elements = size(self.shape)
-        biases = definition.biases
-        self.has_bias = bool(biases)
-        self.bias_size = max((b.size for b in biases), default=0)
-        self.bias_axis = next((b.axis for b in biases if b.size > 1), None)
-
-    def without_bias(self) -> Site:
-        """The same tensor, for what does not take a bias in."""
-        bare = copy(self)
-        bare.has_bias = False
-        return bare
-
-    def hosts(self, piece: Piece) -> bool:
-        """Whether the piece's operator can take the bias in."""
-        channels = piece.term.channels
-        if piece.host is None or channels is None or not self.has_bias:
-            return False
-        return self.bias_axis in (None, channels.axis)
+from onnxac.planning.cost import IMPOSSIBLE, Cost, total, window_cost
+from onnxac.planning.site import Piece, Site
+from onnxac.planning.steps import FAR, Dims, Step, Weight, grown, padded, rearranged, size, sliced
+from onnxac.planning.windows import Window
 
 
 def write(term: Term, site: Site) -> Piece:
@@ -417,7 +356,7 @@ class _Writer:
         if batch is not None:
             gone = tuple(2 + n for n, i in enumerate(lead) if i not in spatial)
             kernel = Lazy(lambda k: k.squeeze(gone), kernel)
-        window = _Window(laid, axes, kernel, ins, outs, self.site)
+        window = Window(laid, axes, kernel, ins, outs, self.site)
         steps = window.steps()
         if steps is not None:
             every = (*head, *steps)
@@ -469,7 +408,7 @@ class _Writer:
                 for a in self.axes
             ]
             if any(b or e for b, e in pads):
-                wider = _grown(dims, pads)
+                wider = grown(dims, pads)
                 mode, value = (edge, None) if edge != "zero" else ("constant", term.fill)
                 steps.append(padded(dims, pads, mode, wider, self.site.opset, value))
                 dims = wider
@@ -477,163 +416,10 @@ class _Writer:
         for i, axis in enumerate(self.axes):
             end = min(axis.extent + axis.offset, 0)
             if axis.stride > 1 or axis.offset > 0 or end < 0:
-                cuts[i] = (max(axis.offset, 0), end if end < 0 else _FAR, axis.stride)
+                cuts[i] = (max(axis.offset, 0), end if end < 0 else FAR, axis.stride)
         if cuts:
             steps.append(sliced(cuts, self.after, self.site.opset))
         shown = len(self.axes) - term.hidden
         tail = rearranged(self.after, tuple(range(shown)), self.after[:shown], self.site.opset)
         if tail is not None:
             yield self._piece(steps, tail)
-
-
-def _grown(dims: Dims, pads: Sequence[tuple[int, int]]) -> Dims:
-    return tuple(
-        d + b + e if isinstance(d, int) else d.through(Axis(offset=-b, extent=b + e)) or d
-        for d, (b, e) in zip(dims, pads, strict=True)
-    )
-
-
-@dataclass(frozen=True)
-class _Window:
-    """A convolution in the order of its operator: [batch, channels, spatial…].
-
-    axes  geometry of the spatial axes
-    ins   dims of what it reads; `outs` of what it makes
-    """
-
-    term: Term
-    axes: tuple[Axis, ...]
-    kernel: Lazy[Array]
-    ins: Dims
-    outs: Dims
-    site: Site
-
-    @property
-    def lengths(self) -> list[int | None]:
-        return [d if isinstance(d, int) else None for d in self.ins[2:]]
-
-    def steps(self) -> list[Step] | None:
-        """Slice and Pad as needed, then the operator; None where there is none."""
-        beyond = any(a.reads_beyond(n) for a, n in zip(self.axes, self.lengths, strict=True))
-        if self.term.fill is not None and beyond:
-            return None
-        if any(a.up > 1 for a in self.axes):
-            step = self._transposed()
-            return None if step is None else [step]
-        if not runs("Conv", self.site.dtype):
-            return None
-        grown, kernel = self._without_crop()
-        moved = Cost(elements=size(self.ins) + size(self.outs), nodes=1)
-        filled = self._cost(grown) + moved
-        if grown != self.axes:
-            cropped = self._cost(self.axes) + moved + Cost(elements=2 * size(self.ins), nodes=1)
-            # An axis that is padded at its other end can't be cut first: too little may be left.
-            mixed = any(
-                min(a.pad_begin, a.pad_end) < 0 < max(a.pad_begin, a.pad_end) for a in self.axes
-            )
-            if not mixed and cropped.time < filled.time:
-                cut, rest = self._cropped()
-                return [
-                    cut,
-                    *_Window(self.term, rest, self.kernel, cut.dims, self.outs, self.site)._plain(
-                        rest, self.kernel
-                    ),
-                ]
-        return self._plain(grown, kernel)
-
-    def _cost(self, axes: Sequence[Axis]) -> Cost:
-        channels = self.term.channels
-        assert channels is not None
-        weights = math.prod(a.taps for a in axes)
-        return window_cost(size(self.outs), (channels.out, channels.width), channels.group, weights)
-
-    def _plain(self, axes: tuple[Axis, ...], kernel: Lazy[Array]) -> list[Step]:
-        """Pads of the modes that a Conv has not itself, and the Conv."""
-        channels = self.term.channels
-        assert channels is not None
-        steps: list[Step] = []
-        dims = self.ins
-        beyond = [
-            a.edge != "zero" and a.reads_beyond(n) for a, n in zip(axes, self.lengths, strict=True)
-        ]
-        for mode in dict.fromkeys(a.edge for a, x in zip(axes, beyond, strict=True) if x):
-            amounts = [(0, 0), (0, 0)] + [
-                (a.pad_begin, a.pad_end) if x and a.edge == mode else (0, 0)
-                for a, x in zip(axes, beyond, strict=True)
-            ]
-            wider = _grown(dims, amounts)
-            steps.append(padded(dims, amounts, mode, wider, self.site.opset))
-            dims = wider
-        pads = [
-            (0, 0) if x else (a.pad_begin, a.pad_end) for a, x in zip(axes, beyond, strict=True)
-        ]
-        attrs = {
-            "dilations": [a.dilation for a in axes],
-            "group": channels.group,
-            "kernel_shape": [a.taps for a in axes],
-            "pads": [b for b, _ in pads] + [e for _, e in pads],
-            "strides": [a.stride for a in axes],
-        }
-        cost = self._cost(axes) + Cost(elements=size(dims) + size(self.outs), nodes=1)
-        weight = Weight("weight", kernel)
-        return [*steps, Step("Conv", self.outs, cost, attrs, (weight,), weighted=True)]
-
-    def _without_crop(self) -> tuple[tuple[Axis, ...], Lazy[Array]]:
-        """Axes that pad but do not crop (`Axis.without_crop`), and the kernel on them."""
-        if all(a.pad_begin >= 0 and a.pad_end >= 0 for a in self.axes):
-            return self.axes, self.kernel
-        grown = [a.without_crop(n) for a, n in zip(self.axes, self.lengths, strict=True)]
-        axes = tuple(a for a, _, _ in grown)
-        if not any(b or e for _, b, e in grown):
-            return axes, self.kernel
-        margin = [(0, 0), (0, 0), *((b, e) for _, b, e in grown)]
-        return axes, Lazy(lambda k: np.pad(k, margin), self.kernel)
-
-    def _cropped(self) -> tuple[Step, tuple[Axis, ...]]:
-        """A Slice that takes off what negative pads skip, and the axes without them."""
-        cuts = [(max(-a.pad_begin, 0), max(-a.pad_end, 0)) for a in self.axes]
-        bounds = {i + 2: (b, -e if e else _FAR, 1) for i, (b, e) in enumerate(cuts) if b or e}
-        dims = _grown(self.ins, [(0, 0), (0, 0), *((-b, -e) for b, e in cuts)])
-        rest = tuple(
-            replace(a, offset=a.offset - b, extent=a.extent + b + e)
-            for a, (b, e) in zip(self.axes, cuts, strict=True)
-        )
-        return sliced(bounds, dims, self.site.opset), rest
-
-    def _transposed(self) -> Step | None:
-        """The operator for a source that is spread out."""
-        channels, axes = self.term.channels, self.axes
-        assert channels is not None
-        pads = [output_padding(a) for a in axes]
-        if not all(pads) or not runs("ConvTranspose", self.site.dtype):
-            return None
-        (out, width), group = (channels.out, channels.width), channels.group
-
-        def stored(kernel: Array) -> Array:
-            turned = np.flip(kernel, tuple(range(2, 2 + len(axes))))
-            blocks = turned.reshape(group, out // group, width // group, *turned.shape[2:])
-            return blocks.swapaxes(1, 2).reshape(width, out // group, *turned.shape[2:])
-
-        attrs = {
-            "dilations": [a.dilation for a in axes],
-            "group": group,
-            "kernel_shape": [a.taps for a in axes],
-            "output_padding": [p[2] for p in pads if p],
-            "pads": [p[0] for p in pads if p] + [p[1] for p in pads if p],
-            "strides": [a.up for a in axes],
-        }
-        weights = math.prod(a.taps for a in axes) / math.prod(a.up for a in axes)
-        cost = window_cost(size(self.outs), (out, width), group, weights)
-        cost += Cost(elements=size(self.ins) + size(self.outs), nodes=1)
-        held = (Weight("weight", Lazy(stored, self.kernel)),)
-        return Step("ConvTranspose", self.outs, cost, attrs, held, weighted=True)
-
-
-def output_padding(axis: Axis) -> tuple[int, int, int] | None:
-    """pad_begin, pad_end and output_padding of a ConvTranspose; None where it has none."""
-    begin = axis.offset + axis.span
-    end = axis.span - begin - axis.extent
-    extra = max(-end, 0)
-    if axis.stride != 1 or begin < 0 or extra >= max(axis.up, axis.dilation):
-        return None
-    return begin, end + extra, extra

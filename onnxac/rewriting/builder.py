@@ -16,8 +16,8 @@ import onnx_graphsurgeon as gs
 
 from onnxac.algebra.kernel import Array
 from onnxac.planning.recipes import Recipe
+from onnxac.planning.site import Piece
 from onnxac.planning.steps import Dims, Step, Weight, sliced
-from onnxac.planning.ways import Piece
 
 # Behind the name of the node that an operator took most of its taps from.
 SUFFIX = "_fused"

@@ -22,8 +22,8 @@ from onnxac.inference.facts import Facts
 from onnxac.planning.folding import Folding
 from onnxac.planning.recipes import recipe
 from onnxac.planning.search import Blocked, Change, Plan, Redefinition
+from onnxac.planning.site import Piece
 from onnxac.planning.steps import Dims
-from onnxac.planning.ways import Piece
 from onnxac.rewriting.builder import Builder, Built, NotFiniteError
 
 
