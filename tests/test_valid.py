@@ -55,6 +55,7 @@ def test_a_constant_that_kept_constants_read_too(make: object) -> None:
     onnx.checker.check_model(before)
     after, report = optimize(before, Options())
     onnx.checker.check_model(after, full_check=True)
-    assert operators(after) == operators(before)
+    # Both read one initializer: what made the constant is gone.
+    assert operators(after) == {"ConstantOfShape": 1, "Reshape": 1, "Add": 1}
     assert report.verification is not None
     assert report.verification.passed
