@@ -248,7 +248,7 @@ class _Pair:
             marks_of(outer, inner, axes, group, frame),
             self._equal(),
         )
-        return made.shown()
+        return made.simplified()
 
     def _settled(self, view: View, source: str, rank: int, channels: Channels | None) -> View:
         """The view, with what was regrouped and is no more."""

@@ -11,8 +11,10 @@ known at once, kernels and biases are `Lazy`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from onnxac.algebra.kernel import Array
 from onnxac.algebra.layout import View, identity
 from onnxac.algebra.lazy import Lazy
 
+T = TypeVar("T")
 # Extents along axes: None where dynamic.
 Lengths = Sequence["int | None"]
 
@@ -193,6 +196,49 @@ class Term:
             kernel=Lazy(lambda k: np.expand_dims(k[0, 0], channels.axis), self.kernel),
         )
 
+    def simplified(self) -> Term:
+        """The same term without hidden axes that the source does not have either.
+
+        What is left with a single weight is a number, or hands on what it reads.
+        """
+        term = self.shown()
+        channels, axes = term.channels, term.axes
+        if axes is None:
+            return term
+        at, shown = None if channels is None else channels.axis, len(axes) - term.hidden
+        gone = [
+            i
+            for i in range(shown, len(axes))
+            if term.view[i] is None and axes[i].is_identity and i != at
+        ]
+        if gone:
+            lead = 0 if at is None else 2
+            places = tuple(lead + i - (at is not None and i > at) for i in gone)
+            term = replace(
+                term,
+                axes=_without(axes, gone),
+                view=_without(term.view, gone),
+                hidden=term.hidden - len(gone),
+                kernel=Lazy(lambda k: k.squeeze(places), term.kernel),
+                marks=tuple(replace(m, axes=_without(m.axes, gone)) for m in term.marks),
+            )
+        if channels is not None or not term.is_pointwise or term.unit:
+            return term
+        value = float(term.kernel().reshape(()))
+        # A mean over n, times n, is one but for a rounding.
+        if math.isclose(value, 1, rel_tol=1e-15):
+            return replace(term, unit=True)
+        if not term.is_plain:
+            return term
+        return replace(
+            term,
+            kernel=Lazy.of(np.asarray(value)),
+            axes=None,
+            view=(),
+            depth=0,
+            marks=tuple(replace(m, axes=()) for m in term.marks),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Bias:
@@ -250,6 +296,10 @@ def number(source: str, value: float, step: int) -> Term:
     """The source times a number; 1 hands it on, whatever its rank."""
     held = Lazy.of(np.asarray(value, np.float64))
     return Term(source, held, unit=value == 1, marks=(Mark((step,), (), 1),))
+
+
+def _without(held: tuple[T, ...], gone: Sequence[int]) -> tuple[T, ...]:
+    return tuple(v for i, v in enumerate(held) if i not in gone)
 
 
 def _rows(kernel: Array, here: Axis, axis: int, out: int, width: int) -> Array:

@@ -81,16 +81,13 @@ def _gemm(node: gs.Node, output: int, context: Context) -> Lowered:
 
 def _einsum(node: gs.Node, output: int, context: Context) -> Lowered:
     """An Einsum that contracts one label of an activation with a constant matrix."""
-    equation = str(attribute(node, "equation", "")).replace(" ", "")
-    operands, arrow, result = equation.partition("->")
-    labels = operands.split(",")
-    if not arrow or "." in equation or len(node.inputs) != 2 or len(labels) != 2:
-        return None
     constants = [context.is_constant(t) for t in node.inputs]
-    if sum(constants) != 1:
+    labels = _labels(node, context)
+    if labels is None or len(node.inputs) != 2 or sum(constants) != 1:
         return None
+    *operands, result = labels
     (matrix, of_matrix), (source, of_source) = (
-        (node.inputs[i], labels[i]) for i in (constants.index(True), constants.index(False))
+        (node.inputs[i], operands[i]) for i in (constants.index(True), constants.index(False))
     )
     dims, shape = context.static_shape(matrix), context.shape(source)
     summed = [c for c in of_matrix if c in of_source and c not in result]
@@ -110,6 +107,32 @@ def _einsum(node: gs.Node, output: int, context: Context) -> Lowered:
     view = tuple(of_source.index(summed[0] if c == made[0] else c) for c in result)
     axis, channels = result.index(made[0]), (dims[1 - at], dims[at])
     return _product(node, source.name, kernel, channels, axis, context, view)
+
+
+def _labels(node: gs.Node, context: Context) -> list[str] | None:
+    """The labels of an Einsum's operands and of its result, an ellipsis spelled out.
+
+    What the ellipses stand for is broadcast; None where their numbers of axes differ, or where
+    the result is left to be guessed.
+    """
+    equation = str(attribute(node, "equation", "")).replace(" ", "")
+    given, arrow, result = equation.partition("->")
+    operands = given.split(",")
+    if not arrow or len(operands) != len(node.inputs):
+        return None
+    wide: set[int] = set()
+    for tensor, labels in zip(node.inputs, operands, strict=True):
+        shape = context.shape(tensor)
+        if "..." in labels:
+            if shape is None:
+                return None
+            wide.add(len(shape) - len(labels) + len("..."))
+    if len(wide) > 1 or ("..." in result) != bool(wide):
+        return None
+    # No label of an equation is a digit.
+    spelled = "".join(str(i) for i in range(max(wide, default=0)))
+    found = [labels.replace("...", spelled) for labels in (*operands, result)]
+    return found if len(spelled) < 10 and "." not in "".join(found) else None
 
 
 def _product(

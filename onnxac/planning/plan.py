@@ -87,7 +87,7 @@ def _regions(definitions: dict[str, Sum]) -> list[list[str]]:
 def node_cost(node: gs.Node, output: str, definition: Sum, facts: Facts) -> Cost:
     """Cost of the node as it is in the graph."""
     made = sum(1 for t in node.outputs if t.name)
-    if node.op in ("Conv", "ConvTranspose", "MatMul", "Gemm"):
+    if node.op in ("Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum"):
         # However it would be written: it is one node.
         return replace(recipe(definition, output, facts).cost, nodes=1.0)
     if node.op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"):
