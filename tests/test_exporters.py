@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
-from onnx import ModelProto
-from test_layouts import integers, ints, model, node, same
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import ModelProto, NodeProto, TensorProto
+from test_layouts import Values, integers, ints, model, node, same
 
 
 def operators(before: ModelProto, *sizes: dict[str, int]) -> Counter[str]:
@@ -126,3 +129,129 @@ def test_conv1d_between_unit_axes() -> None:
     found = operators(before, *BATCHES)
     assert found["Conv"] == 1
     assert found.total() <= 4
+
+
+HALF, SINGLE = TensorProto.FLOAT16, TensorProto.FLOAT
+
+
+def halves(*shape: int, seed: int = 0) -> Values:
+    return integers(*shape, seed=seed).astype(np.float16)
+
+
+def normalized(source: str, name: str, *, seed: int) -> tuple[list[NodeProto], dict[str, Values]]:
+    """Cast to float, scale and shift there, Cast back: normalization in mixed precision."""
+    nodes = [
+        node("Cast", source, f"{name}_up", to=SINGLE),
+        node("Mul", f"{name}_up {name}_scale", f"{name}_m"),
+        node("Add", f"{name}_m {name}_shift", f"{name}_a"),
+        node("Cast", f"{name}_a", name, to=HALF),
+    ]
+    return nodes, {
+        f"{name}_scale": integers(1, 4, 1, 1, seed=seed),
+        f"{name}_shift": integers(1, 4, 1, 1, seed=seed + 1),
+    }
+
+
+def test_mixed_precision_between_narrow_tensors() -> None:
+    """Conv(fp16) → Cast → scale and shift (fp32) → Cast, two of them added: one Conv."""
+    (first, held), (second, more) = normalized("a", "p", seed=5), normalized("b", "q", seed=7)
+    before = model(
+        [
+            node("Conv", "x v", "a", pads=[1] * 4),
+            node("Conv", "x w", "b"),
+            *first,
+            *second,
+            node("Add", "p q", "y"),
+        ],
+        ("N", 3, 5, 5),
+        HALF,
+        v=halves(4, 3, 3, 3),
+        w=halves(4, 3, 1, 1, seed=1),
+        **held,
+        **more,
+    )
+    assert operators(before, *BATCHES) == Counter({"Conv": 1})
+
+
+def test_a_normalization_alone_stays_in_its_type() -> None:
+    """In float16 its product and its sum would each be rounded."""
+    nodes, held = normalized("a", "p", seed=5)
+    before = model(
+        [node("Relu", "x", "a"), *nodes, node("Relu", "p", "y")], ("N", 4, 5, 5), HALF, **held
+    )
+    after, _ = same(before, *BATCHES)
+    found = Counter(n.op_type for n in after.graph.node)
+    assert found == Counter({"Relu": 2, "Cast": 2, "BatchNormalization": 1})
+    assert all(t.data_type == SINGLE for t in after.graph.initializer)
+
+
+def test_channels_last_a_normalization_alone_stays_in_its_type() -> None:
+    before = model(
+        [
+            node("Relu", "x", "a"),
+            node("Cast", "a", "u", to=SINGLE),
+            node("Mul", "u v", "m"),
+            node("Add", "m w", "s"),
+            node("Cast", "s", "d", to=HALF),
+            node("Relu", "d", "y"),
+        ],
+        ("N", 5, 4),
+        HALF,
+        v=integers(4),
+        w=integers(4, seed=1),
+    )
+    after, _ = same(before, *BATCHES)
+    assert Counter(n.op_type for n in after.graph.node)["Cast"] == 2
+    assert all(t.data_type == SINGLE for t in after.graph.initializer)
+
+
+def test_a_cast_that_rounds_stands_in_the_way_and_is_named() -> None:
+    """Between float tensors, one in half precision: without it the result is another."""
+    before = model(
+        [
+            node("Cast", "x", "h", to=HALF),
+            node("Conv", "h v", "a"),
+            node("Cast", "a", "f", to=SINGLE),
+            node("Mul", "f scale", "y"),
+        ],
+        ("N", 3, 4, 4),
+        v=halves(4, 3, 1, 1),
+        scale=integers(1, 4, 1, 1, seed=1),
+    )
+    after, report = same(before, *BATCHES)
+    assert Counter(n.op_type for n in after.graph.node)["Cast"] == 2
+    assert any(r.rule == "cast" and "rounded to float16" in r.reason for r in report.refusals)
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=60)
+def test_random_casts(seed: int) -> None:
+    """Chains over half and single precision: exact, valid, and no node more."""
+    rng = np.random.default_rng(seed)
+    nodes: list[NodeProto] = []
+    held: dict[str, Values] = {}
+    kinds = {"x": HALF}
+    for number in range(int(rng.integers(3, 10))):
+        source, name = str(rng.choice(list(kinds))), f"t{number}"
+        kind = kinds[source]
+        dtype = np.float16 if kind == HALF else np.float32
+        op = str(rng.choice(["Cast", "Cast", "Conv", "Mul", "Add", "Sum", "Transpose"]))
+        small = np.random.default_rng(seed + number)
+        if op == "Cast":
+            kind = SINGLE if kind == HALF else HALF
+            nodes.append(node("Cast", source, name, to=kind))
+        elif op == "Transpose":
+            nodes.append(node("Transpose", source, name, perm=[0, 1, 3, 2]))
+        elif op == "Sum":
+            other = str(rng.choice([t for t in kinds if kinds[t] == kind]))
+            nodes.append(node("Add", f"{source} {other}", name))
+        else:
+            shape = (2, 2, 1, 1) if op == "Conv" else (1, 2, 1, 1)
+            held[f"w{number}"] = small.integers(-1, 2, shape).astype(dtype)
+            nodes.append(node(op, f"{source} w{number}", name))
+        kinds[name] = kind
+    last = f"t{len(nodes) - 1}"
+    nodes.append(node("Cast", last, "y", to=HALF))
+    before = model(nodes, (2, 2, 3, 3), HALF, **held)
+    after, _ = same(before)
+    assert len(after.graph.node) <= len(before.graph.node)

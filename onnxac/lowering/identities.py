@@ -22,8 +22,11 @@ def _dropout(node: gs.Node, output: int, context: Context) -> Lowered:
 
 
 def _cast(node: gs.Node, output: int, context: Context) -> Lowered:
-    kinds = [context.facts.dtype(t.name) for t in (node.inputs[0], node.outputs[0])]
-    return same(node, context) if kinds[0] == kinds[1] else None
+    """Between float types; where it may be folded is planned (`planning.precision`)."""
+    source = node.inputs[0].name
+    if context.facts.dtype(source) == context.facts.dtype(node.outputs[0].name):
+        return same(node, context)
+    return same(node, context) if context.is_float(source) else None
 
 
 def _leaky_relu(node: gs.Node, output: int, context: Context) -> Lowered:

@@ -40,9 +40,12 @@ class Recipe:
         return [list(same) for _, same in groupby(self.pieces, lambda p: p.tail_key)]
 
 
-def recipe(definition: Sum, tensor: str, facts: Facts) -> Recipe:
-    """The cheapest recipe found for `tensor`; its cost is IMPOSSIBLE where no operator does it."""
-    site = Site(definition, tensor, facts)
+def recipe(definition: Sum, tensor: str, facts: Facts, wide: int | None = None) -> Recipe:
+    """The cheapest recipe found for `tensor`; its cost is IMPOSSIBLE where no operator does it.
+
+    wide  the widest element type that any part of it was computed in, if not the tensor's own
+    """
+    site = Site(definition, tensor, facts, wide)
     pieces: list[Piece] = []
     for terms in by_key(definition.terms).values():
         pieces += _merged(terms, site)
@@ -110,5 +113,8 @@ def _cost(pieces: Sequence[Piece], hosted: bool, site: Site) -> Cost:
             tails.add(piece.tail_key)
     costs += [adding] * (len(pieces) - 1 + pieces[0].negative)
     if site.has_bias and not hosted:
+        if site.wide != site.dtype:
+            # The sum would be rounded before the bias is added.
+            return IMPOSSIBLE
         costs.append(Cost(elements=2 * site.elements, weights=site.bias_size, nodes=1))
     return total(costs)

@@ -17,6 +17,7 @@ from onnxac.algebra import Obstacle, Sum, substitute
 from onnxac.algebra.term import Term, reading
 from onnxac.inference.facts import Facts
 from onnxac.planning.cost import NOTHING, Cost, total
+from onnxac.planning.precision import rounding, widest
 from onnxac.planning.recipes import recipe
 
 # What a step may cost: (before, after) → whether it is taken.
@@ -37,10 +38,14 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Redefinition:
-    """A tensor that gets a new definition."""
+    """A tensor that gets a new definition.
+
+    wide  the widest element type that any part of it was computed in
+    """
 
     tensor: str
     definition: Sum
+    wide: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +231,11 @@ class Search:
 
     def _put_in(self, reader: str, tensor: str) -> Definition | Obstacle:
         old = self._live[reader]
+        rounded = rounding(
+            old.sum, reader, tensor, self._live[tensor].sum, self._facts.dtype
+        )
+        if rounded is not None:
+            return rounded
         merged = substitute(
             old.sum,
             tensor,
@@ -237,7 +247,14 @@ class Search:
         if isinstance(merged, Obstacle):
             return merged
         parts = old.parts | self._live[tensor].parts | {tensor}
-        return Definition(merged, recipe(merged, reader, self._facts).cost, parts, old.version + 1)
+        return Definition(merged, self._cost(merged, reader, parts), parts, old.version + 1)
+
+    def _cost(self, definition: Sum, tensor: str, parts: frozenset[str]) -> Cost:
+        return recipe(definition, tensor, self._facts, self._wide(tensor, parts)).cost
+
+    def _wide(self, tensor: str, parts: frozenset[str]) -> int | None:
+        """The widest element type that a tensor, or what was put into it, was computed in."""
+        return widest(self._facts.dtype(t) for t in (tensor, *parts))
 
     def _tolerance(self, tensor: str) -> float:
         """How far two roundings of one constant lie apart, relative to its size."""
@@ -276,7 +293,7 @@ class Search:
             terms = tuple(reading(equal.tensor) if t is term else t for t in old.sum.terms)
             without = Sum(terms, biases, old.sum.steps)
             again = self._again(equal.tensor, term)
-            cost = recipe(without, reader, self._facts).cost
+            cost = self._cost(without, reader, old.parts)
             if (cost + (again.cost if again else NOTHING)).is_within(old.cost):
                 if _is_same(without, self._first[reader]):
                     self._live[reader] = Definition(self._first[reader], self._own[reader])
@@ -296,14 +313,14 @@ class Search:
         if len(first.terms) == 1 and before.kernel is term.kernel and before.source == term.source:
             return Definition(first, self._own[tensor])
         definition = Sum((replace(term, equals=None),), term.equals.bias, first.steps)
-        cost = recipe(definition, tensor, self._facts).cost
+        cost = self._cost(definition, tensor, self._gone[tensor])
         return Definition(definition, cost, self._gone[tensor])
 
     def outcome(self) -> Outcome:
         """What of it is cheaper than the nodes it replaces."""
         found = Outcome(blocked=[Blocked(t, o) for t, o in self._blocked.items()])
         for tensor, definition in self._live.items():
-            if tensor not in self._named and _is_alias(definition.sum):
+            if tensor not in self._named and self._is_alias(tensor, definition.sum):
                 found.aliases[tensor] = definition.sum.sources[0]
         for component in self._components():
             kept = [t for t in component if t in self._live and t not in found.aliases]
@@ -315,9 +332,21 @@ class Search:
             )
             found.time += after.time if pays else before.time
             if changed and pays:
-                made = tuple(Redefinition(t, self._settled(t)) for t in changed)
+                made = tuple(
+                    Redefinition(t, self._settled(t), self._wide(t, self._live[t].parts))
+                    for t in changed
+                )
                 found.changes.append(Change(made, before, after))
         return found
+
+    def _is_alias(self, tensor: str, definition: Sum) -> bool:
+        source = definition.sources[0]
+        return (
+            len(definition.terms) == 1
+            and definition.terms[0].is_source
+            and not definition.biases
+            and self._facts.dtype(source) == self._facts.dtype(tensor)
+        )
 
     def _components(self) -> list[list[str]]:
         """Tensors that hang together: what was put into what."""
@@ -341,10 +370,6 @@ def _is_same(definition: Sum, first: Sum) -> bool:
         and sorted(t.source for t in definition.terms) == sorted(t.source for t in first.terms)
         and set(map(id, definition.biases)) == set(map(id, first.biases))
     )
-
-
-def _is_alias(definition: Sum) -> bool:
-    return len(definition.terms) == 1 and definition.terms[0].is_source and not definition.biases
 
 
 def _dearer(before: Cost, after: Cost) -> Obstacle:

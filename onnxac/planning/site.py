@@ -37,11 +37,17 @@ class Piece:
 
 
 class Site:
-    """The tensor that is written: its shape, element type, opset, and bias."""
+    """The tensor that is written: its shape, element type, opset, and bias.
 
-    def __init__(self, definition: Sum, tensor: str, facts: Facts) -> None:
+    dtype  element type that it is computed in; `own` is the tensor's
+    wide   the widest that any part of it was computed in
+    """
+
+    def __init__(self, definition: Sum, tensor: str, facts: Facts, wide: int | None = None) -> None:
         self.facts, self.opset = facts, facts.opset
         self.dtype, self.shape = facts.dtype(tensor), facts.shape(tensor)
+        self.own = self.dtype
+        self.wide = self.own if wide is None else wide
         self.elements = size(self.shape)
         biases = definition.biases
         self.has_bias = bool(biases)
@@ -53,6 +59,12 @@ class Site:
         bare = copy(self)
         bare.has_bias = False
         return bare
+
+    def computing(self, kind: int | None) -> Site:
+        """The same tensor, computed in an element type before it is brought to its own."""
+        other = copy(self)
+        other.dtype = kind
+        return other
 
     def hosts(self, piece: Piece) -> bool:
         """Whether the piece's operator can take the bias in."""

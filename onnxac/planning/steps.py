@@ -39,6 +39,7 @@ class Step:
     dims       of what comes out
     first      the weights stand before the tensor: W·x
     weighted   it is told as an operator that branches went into
+    kind       element type of its weights, where that is not the tensor's own
     """
 
     op: str
@@ -48,12 +49,13 @@ class Step:
     weights: tuple[Weight, ...] = ()
     first: bool = False
     weighted: bool = False
+    kind: int | None = None
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Equal for steps that do the same to the same tensor."""
         held = tuple((w.role, id(w.floats), w.integers) for w in self.weights)
-        return (self.op, repr(self.attrs), held, self.first)
+        return (self.op, repr(self.attrs), held, self.first, self.kind)
 
 
 def size(dims: Sequence[Dim] | None) -> float:

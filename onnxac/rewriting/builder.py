@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnx_graphsurgeon as gs
 
@@ -62,8 +61,7 @@ class Builder:
     ) -> None:
         self._target, self._closing, self._source = target, closing, source
         self._unique, self._wish = unique, wish
-        self._dtype: npt.DTypeLike = onnx.helper.tensor_dtype_to_np_dtype(kind[0])
-        self._opset = kind[1]
+        self._kind, self._opset = kind
         self._owner = target.name
         self._made: dict[tuple[Any, ...], gs.Tensor] = {}
         self._built = Built()
@@ -123,20 +121,23 @@ class Builder:
         if step.op == "Wrap":
             return self._wrap(value, step.attrs["amounts"])
         if not step.weighted or piece is None:
-            held = [self._weight(w, self._owner) for w in step.weights]
+            held = [self._weight(w, self._owner, step.kind) for w in step.weights]
+            if bias is not None:
+                shape = held[0].shape
+                held = [self._constant(bias.reshape(shape), self._owner, "bias", step.kind)]
             made = self._node(step.op, [value, *held], step.attrs)
             self._built.dims[made.name] = step.dims
             return made
         wish = self._wish(piece) or f"{self._owner}_{step.op}"
         name = self._unique(wish.removesuffix(SUFFIX) + SUFFIX)
-        held = [self._weight(w, name) for w in step.weights]
+        held = [self._weight(w, name, step.kind) for w in step.weights]
         if bias is not None:
             width = piece.term.channels.out if piece.term.channels else bias.size
             values = np.broadcast_to(bias, (width,))
             if step.op == "BatchNormalization":
-                held[1] = self._constant(values, name, "bias")
+                held[1] = self._constant(values, name, "bias", step.kind)
             else:
-                held.append(self._constant(values, name, "bias"))
+                held.append(self._constant(values, name, "bias", step.kind))
         inputs = [*held, value] if step.first else [value, *held]
         node = gs.Node(step.op, name, dict(step.attrs), inputs, [gs.Variable(name)])
         self._built.nodes.append(node)
@@ -144,16 +145,19 @@ class Builder:
         self._built.dims[name] = step.dims
         return node.outputs[0]
 
-    def _weight(self, weight: Weight, owner: str) -> gs.Constant:
+    def _weight(self, weight: Weight, owner: str, kind: int | None) -> gs.Constant:
         if weight.floats is not None:
-            return self._constant(weight.floats(), owner, weight.role)
+            return self._constant(weight.floats(), owner, weight.role, kind)
         return self._integers(weight.integers, owner, weight.role)
 
-    def _constant(self, value: Array, owner: str, role: str) -> gs.Constant:
+    def _constant(
+        self, value: Array, owner: str, role: str, kind: int | None = None
+    ) -> gs.Constant:
         """An initializer, rounded. Raises NotFiniteError where it overflows."""
-        rounded = np.asarray(value).astype(self._dtype, order="C")
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(self._kind if kind is None else kind)
+        rounded = np.asarray(value).astype(dtype, order="C")
         if not np.all(np.isfinite(rounded.astype(np.float64))):
-            raise NotFiniteError(f"the fused {role} does not fit into {self._dtype}")
+            raise NotFiniteError(f"the fused {role} does not fit into {dtype}")
         return gs.Constant(self._unique(f"{owner.removesuffix(SUFFIX)}.{role}"), rounded)
 
     def _integers(self, values: Sequence[int], owner: str, role: str) -> gs.Constant:

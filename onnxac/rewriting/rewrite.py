@@ -120,7 +120,9 @@ class Rewriter:
         )
         rank = len(self._facts.shape(name) or ()) or definition.rank or 0
         axis = next((b.axis for b in definition.biases if b.axis is not None), 0)
-        return builder.build(recipe(definition, name, self._facts), bias, axis, rank)
+        return builder.build(
+            recipe(definition, name, self._facts, redefinition.wide), bias, axis, rank
+        )
 
     def _wish(self, piece: Piece) -> str:
         """Name for a new operator: that of the branch with the largest kernel."""
