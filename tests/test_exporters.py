@@ -255,3 +255,36 @@ def test_random_casts(seed: int) -> None:
     before = model(nodes, (2, 2, 3, 3), HALF, **held)
     after, _ = same(before)
     assert len(after.graph.node) <= len(before.graph.node)
+
+
+def test_a_slice_that_stands_in_the_way_is_named() -> None:
+    """Channels last: taken into the Conv, what it cuts off is met by taps of weight zero."""
+    before = model(
+        [
+            node("Slice", "x begin end axes", "c"),
+            node("Transpose", "c", "t", perm=[0, 3, 1, 2]),
+            node("Conv", "t w", "y"),
+        ],
+        ("N", 8, 8, 6),
+        begin=ints(1, 1),
+        end=ints(-1, -1),
+        axes=ints(1, 2),
+        w=integers(8, 6, 3, 3),
+    )
+    after, report = same(before, *BATCHES)
+    assert [n.op_type for n in after.graph.node] == ["Slice", "Transpose", "Conv"]
+    assert {(r.node.op, r.rule) for r in report.refusals} >= {("Slice", "cost")}
+
+
+def test_an_input_brought_to_half_precision_is_no_candidate() -> None:
+    before = model(
+        [
+            node("Cast", "x", "h", to=HALF),
+            node("Conv", "h v", "a"),
+            node("Cast", "a", "y", to=SINGLE),
+        ],
+        ("N", 3, 4, 4),
+        v=halves(4, 3, 1, 1),
+    )
+    _, report = same(before)
+    assert not report.refusals

@@ -108,18 +108,28 @@ class Context:
             return node.inputs[index]
         return None
 
-    def why_not(self, tensor: gs.Tensor) -> str:
-        """Why a tensor is not a constant, as the end of a sentence."""
-        if tensor.name in self.facts.overridable:
-            return (
-                f"{tensor.name} is a graph input too, so a caller may override it "
-                "(--freeze-initializers takes it as a constant)"
+    def variable(self, tensor: gs.Tensor, role: str = "") -> Obstacle:
+        """Why a tensor, the node's weight or bias as `role` says, is not a constant.
+
+        What holds for the whole model is said without names, so that it is told once.
+        """
+        name = f"its {role} {tensor.name}" if role else tensor.name
+        if self.may_be_overridden(tensor):
+            return Obstacle(
+                "constant",
+                "its weights are graph inputs too, so a caller may override them "
+                "(--freeze-initializers takes them as constants)",
             )
         if tensor.name in self.facts.failures:
-            return f"{tensor.name} can't be computed: {self.facts.failures[tensor.name]}"
+            why = self.facts.failures[tensor.name]
+            return Obstacle("constant", f"{name} can't be computed: {why}")
         if tensor.inputs and tensor.inputs[0].op in QUANTIZED:
-            return f"{tensor.name} is quantized"
-        return f"{tensor.name} is computed from the model's inputs"
+            return Obstacle("constant", f"{name} is quantized")
+        return Obstacle("constant", f"{name} is computed from the model's inputs")
+
+    def may_be_overridden(self, tensor: gs.Tensor) -> bool:
+        """Whether it is an initializer that is a graph input, too."""
+        return tensor.name in self.facts.overridable
 
     def per_channel(self, constant: gs.Tensor, other: gs.Tensor) -> PerChannel | Obstacle | None:
         """How a constant operand of an elementwise operator lies over the other operand.

@@ -28,7 +28,8 @@ def _matmul(node: gs.Node, output: int, context: Context) -> Lowered:
     left, right = node.inputs
     constants = [context.is_constant(t) for t in (left, right)]
     if sum(constants) != 1:
-        return None
+        held = [t for t in (left, right) if context.may_be_overridden(t)]
+        return context.variable(held[0]) if held else None
     matrix, source = (left, right) if constants[0] else (right, left)
     dims, shape = context.static_shape(matrix), context.shape(source)
     if dims is None or shape is None or len(dims) < 2 or len(shape) < 2 or 0 in dims:
@@ -49,7 +50,7 @@ def _matmul(node: gs.Node, output: int, context: Context) -> Lowered:
 def _gemm(node: gs.Node, output: int, context: Context) -> Lowered:
     source, matrix = node.inputs[0], node.inputs[1]
     if not context.is_constant(matrix):
-        return None
+        return context.variable(matrix) if context.may_be_overridden(matrix) else None
     dims, shape = context.static_shape(matrix), context.shape(source)
     if dims is None or len(dims) != 2 or 0 in dims or shape is None or len(shape) != 2:
         return None
@@ -71,7 +72,7 @@ def _gemm(node: gs.Node, output: int, context: Context) -> Lowered:
     if bias is None or not beta:
         return found
     if not context.is_constant(bias):
-        return Obstacle("constant", f"its bias {context.why_not(bias)}")
+        return context.variable(bias, "bias")
     shift = context.per_channel(bias, node.outputs[0])
     if not isinstance(shift, PerChannel) or shift.axis == 0:
         return Obstacle("broadcast", f"its bias {bias.name} is not one value per output feature")

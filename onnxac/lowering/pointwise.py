@@ -117,7 +117,7 @@ def _batch_normalization(node: gs.Node, output: int, context: Context) -> Lowere
     channels = shape[1]
     for tensor in node.inputs[1:5]:
         if not context.is_constant(tensor):
-            return Obstacle("constant", context.why_not(tensor))
+            return context.variable(tensor)
         if context.static_shape(tensor) != (channels,):
             return Obstacle("attributes", f"{tensor.name} has not {channels} entries")
     gamma, beta, mean, variance = (context.array(t.name) for t in node.inputs[1:5])

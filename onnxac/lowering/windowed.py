@@ -136,7 +136,7 @@ def _weight(node: gs.Node, context: Context) -> tuple[int, ...] | Obstacle:
         return Obstacle("attributes", "it has no weight")
     tensor = node.inputs[1]
     if not context.is_constant(tensor):
-        return Obstacle("constant", f"its weight {context.why_not(tensor)}")
+        return context.variable(tensor, "weight")
     shape = context.static_shape(tensor)
     if shape is None or len(shape) < 3 or 0 in shape:
         return Obstacle("attributes", f"its weight {tensor.name} is of no valid shape")
@@ -170,7 +170,7 @@ def _mismatch(
     bias = context.operand(node, 2)
     if bias is not None:
         if not context.is_constant(bias):
-            return Obstacle("constant", f"its bias {context.why_not(bias)}")
+            return context.variable(bias, "bias")
         if context.static_shape(bias) != (out,):
             return Obstacle("attributes", f"its bias {bias.name} has not {out} entries")
     return None

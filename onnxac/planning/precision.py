@@ -44,7 +44,9 @@ def widest(kinds: Iterable[int | None]) -> int | None:
     return found
 
 
-def rounding(reader: Sum, result: str, tensor: str, definition: Sum, kind: Kinds) -> Obstacle | None:
+def rounding(
+    reader: Sum, result: str, tensor: str, definition: Sum, kind: Kinds
+) -> Obstacle | None:
     """Why a tensor can't be put into its reader: between both, it is rounded.
 
     kind  element type of a tensor

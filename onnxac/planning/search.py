@@ -231,9 +231,7 @@ class Search:
 
     def _put_in(self, reader: str, tensor: str) -> Definition | Obstacle:
         old = self._live[reader]
-        rounded = rounding(
-            old.sum, reader, tensor, self._live[tensor].sum, self._facts.dtype
-        )
+        rounded = rounding(old.sum, reader, tensor, self._live[tensor].sum, self._facts.dtype)
         if rounded is not None:
             return rounded
         merged = substitute(

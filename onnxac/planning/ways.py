@@ -25,7 +25,6 @@ from onnxac.planning.site import Piece, Site
 from onnxac.planning.steps import FAR, Dims, Step, Weight, grown, padded, rearranged, size, sliced
 from onnxac.planning.windows import Window
 
-
 # Operators that round each element on its own, whatever comes behind.
 _ROUNDING = frozenset({"Mul", "BatchNormalization", "ReduceMean", "GlobalAveragePool"})
 

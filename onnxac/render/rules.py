@@ -11,6 +11,7 @@ RULES = {
     "border": "A window that reads padding around a sum sees zeros there, not the bias that a "
     "merged kernel would spread. Pad before the first operator, as re-parameterizable blocks do.",
     "broadcast": "Only constants per channel can be moved into a kernel.",
+    "cast": "It rounds between two tensors of a wider type; without it, the result is another.",
     "ceil_mode": "With ceil_mode the last window lies partly outside; use an explicit pad.",
     "constant": "Only constants can be merged. An initializer that is a graph input as well may "
     "be overridden: --freeze-initializers takes it as a constant.",

@@ -23,6 +23,8 @@ _ALWAYS = ("keep", "custom", "values", "stack", "subgraph")
 _BETWEEN = ("cost", "operator", "layout")
 # Where a pattern that runtimes fuse ends, told once: in front of what would have taken it in.
 _TAKES_IN = (*_WEIGHTED, "MatMul", "Gemm")
+# What stands between two that could be one, if it could be moved.
+_MOVED = ("Slice", "Transpose")
 _SUMMED = (*_WEIGHTED, "MatMul", "Gemm", "Add", "Sub", "Sum", "Mul", "Div", "Pad", "AveragePool")
 
 
@@ -37,9 +39,13 @@ class Roll:
         self.refs = tuple(_ref(n) for n in nodes)
         self.makers = {t.name: i for i, n in enumerate(nodes) for t in n.outputs if t.name}
         self.readers: dict[str, list[str]] = defaultdict(list)
+        # What Casts make of a tensor.
+        self.casts: dict[str, list[str]] = defaultdict(list)
         for node in nodes:
             for tensor in node.inputs:
                 self.readers[tensor.name].append(node.op)
+                if node.op == "Cast":
+                    self.casts[tensor.name] += [t.name for t in node.outputs]
 
 
 def fusions(roll: Roll, applied: Applied) -> tuple[Fusion, ...]:
@@ -127,8 +133,14 @@ def _matters(roll: Roll, step: int, entry: Blocked, definitions: set[str]) -> bo
     if entry.obstacle.rule == "fused":
         return any(op in _TAKES_IN for op in readers)
     if entry.obstacle.rule in _BETWEEN:
-        return node.op in _SUMMED and any(op in _SUMMED for op in readers)
+        moved = node.op in _MOVED and any(op in (*_TAKES_IN, *_MOVED) for op in readers)
+        return moved or (node.op in _SUMMED and any(op in _SUMMED for op in readers))
+    made = [roll.nodes[roll.makers[t.name]].op for t in node.inputs if t.name in definitions]
+    if entry.obstacle.rule == "cast":
+        behind = [op for t in roll.casts[entry.tensor] for op in roll.readers[t]]
+        return any(op in _SUMMED for op in (node.op, *made)) and any(
+            op in _SUMMED for op in (*readers, *behind)
+        )
     if node.op in _WEIGHTED or entry.obstacle.rule in _ALWAYS or entry.tensor in definitions:
         return True
-    made = [roll.nodes[roll.makers[t.name]].op for t in node.inputs if t.name in definitions]
     return any(op in _WEIGHTED for op in (*readers, *made))
