@@ -7,8 +7,9 @@ Python's standard library is all it needs. Everything comes in by the environmen
 GITHUB_… and RUNNER_… variables, and an INPUT_… variable for each input of the action.
 
 Models, their paths and the names in them may come from a pull request of a stranger. So Python runs
-isolated (`-I`: a `numpy.py` in the checkout is not imported), paths follow a `--`, and what a
-program prints can't give commands to the runner.
+isolated (`-I`: a `numpy.py` in the checkout is not imported), onnxac reads no settings of the
+checkout (`--isolated`), paths follow a `--`, and what a program prints can't give commands to the
+runner.
 """
 
 from __future__ import annotations
@@ -46,12 +47,13 @@ class ActionError(Exception):
 class Settings:
     """The inputs of the action, and where it works.
 
+    onnxac    the command, as it is begun
     merging   options that say what may be merged, for `optimize` and for `check`
     limits    options of `check` that say what a model may cost
     folder    where reports, diffs and copies go
     """
 
-    onnxac: str
+    onnxac: tuple[str, ...]
     models: tuple[str, ...]
     mode: str
     merging: tuple[str, ...]
@@ -140,7 +142,8 @@ def read_settings(env: Mapping[str, str]) -> Settings:
     freeze = ["--freeze-initializers"] if boolean(env, "freeze-initializers") else []
     given = {name: env[variable(name)].strip() for name in LIMITS}
     return Settings(
-        onnxac=env["ONNXAC"],
+        # The settings of a repository could switch the gate off, or the proof.
+        onnxac=(env["ONNXAC"], "--isolated"),
         models=find_models(lines(env["INPUT_MODELS"])),
         mode=env["INPUT_MODE"],
         merging=(*keep, *freeze),
@@ -190,11 +193,11 @@ def fuse(number: int, model: str, settings: Settings) -> Fused:
     written = [f"--report={report}", f"--summary={summary}", f"--diff={diff}"]
     target = [model] if settings.in_place else [model, f"{base}.onnx"]
     place = ["--in-place"] if settings.in_place else []
-    command = [settings.onnxac, "optimize", *settings.merging, *written, *place, "--", *target]
+    command = [*settings.onnxac, "optimize", *settings.merging, *written, *place, "--", *target]
     with commands_stopped():
-        done = subprocess.run(command, check=False, stderr=subprocess.PIPE, encoding="utf-8")
+        done = subprocess.run(command, check=False, capture_output=True, encoding="utf-8")
         # Not to stderr: only within one stream the order is kept, and the commands stay stopped.
-        sys.stdout.write(done.stderr)
+        sys.stdout.write(done.stdout + done.stderr)
     content = None if done.returncode else json.loads(report.read_text(encoding="utf-8"))
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
@@ -208,7 +211,7 @@ def check(models: Sequence[str], settings: Settings) -> int:
         return 0
     options = ["--format=github", *settings.merging, *settings.limits]
     return subprocess.run(
-        [settings.onnxac, "check", *options, "--", *models], check=False
+        [*settings.onnxac, "check", *options, "--", *models], check=False
     ).returncode
 
 

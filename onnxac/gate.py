@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnx import ModelProto
 
 from onnxac.errors import OnnxacError
-from onnxac.pipeline import Options, inspect
+from onnxac.pipeline import Options, inspect, optimize_file
 from onnxac.report import GraphStats, Report
 
 UNFUSED, OVER_BUDGET, UNREADABLE = "unfused", "over-budget", "unreadable"
+UNFIXED = "not-fixed"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Budget:
 class Problem:
     """One thing that is wrong with a model.
 
-    about    over budget: the quantity; unreadable: why, in a sentence
+    about    over budget: the quantity; unreadable, not fixed: why, in a sentence
     value    over budget: how much there is, None where that is not known
     allowed  over budget: how much there may be
     """
@@ -53,11 +54,27 @@ class Problem:
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one model. `report` is None where it could not be read."""
+    """What became of one model. `report` is None where it could not be read.
+
+    fixed  it has been merged where it is, as `report` says
+    """
 
     path: str
     report: Report | None
     problems: tuple[Problem, ...]
+    fixed: bool = False
+
+    @property
+    def stats(self) -> GraphStats | None:
+        """What the model weighs now."""
+        if self.report is None:
+            return None
+        return (self.report.after if self.fixed else self.report.before).stats
+
+    @property
+    def can_be_fixed(self) -> bool:
+        """Whether something in it could be merged."""
+        return any(p.kind == UNFUSED for p in self.problems)
 
     @property
     def exit_code(self) -> int:
@@ -85,3 +102,14 @@ def examine(
     if report.fusions:
         problems.insert(0, Problem(UNFUSED))
     return Finding(str(path), report, tuple(problems))
+
+
+def fix(finding: Finding, options: Options, budget: Budget) -> Finding:
+    """Merge a model where it is. One that could not be is a finding, too, and stays as it was."""
+    path = Path(finding.path)
+    try:
+        report = optimize_file(path, path, options)
+    except OnnxacError as error:
+        message = str(error).removeprefix(f"{path}: ")
+        return replace(finding, problems=(*finding.problems, Problem(UNFIXED, message)))
+    return Finding(finding.path, report, tuple(budget.exceeded(report.after.stats)), fixed=True)

@@ -7,8 +7,10 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 from onnx import ModelProto
 
@@ -27,7 +29,7 @@ from onnxac.graph.model import Model, Store, assemble, from_proto
 from onnxac.planning.plan import make_plan
 from onnxac.planning.reshapes import join_reshapes
 from onnxac.planning.statistics import digest_of, model_info
-from onnxac.planning.survey import survey
+from onnxac.planning.survey import survey, unmatched
 from onnxac.report import DIFFERENT, DROPPED, FAILS, Fusion, NodeRef, Refusal, Report, Verification
 from onnxac.rewriting import changes as account
 from onnxac.rewriting.rewrite import Rewriter
@@ -40,7 +42,18 @@ ModelOrPath = ModelProto | str | os.PathLike[str]
 _MOST_RUNS = 64
 
 
-def _silent(_: str) -> None:
+class Progress(Protocol):
+    """Is told what happens now, in a word or two, and how much of how much is done.
+
+    `total` is 0 where that is not known.
+    """
+
+    def __call__(self, what: str, done: int = 0, total: int = 0, /) -> object:
+        """Take note."""
+        ...
+
+
+def _silent(_: str, _done: int = 0, _total: int = 0, /) -> None:
     """The `progress` of those who don't want to hear of it."""
 
 
@@ -59,7 +72,7 @@ class Options:
     custom_ops           libraries of operators for ONNX Runtime
     latency              time both models, for the report
     command              the command line, for the report
-    progress             is told what happens now, in a word or two
+    progress             is told what happens now
     notice               is told, in a sentence, what the user has to know beside the report
     """
 
@@ -74,7 +87,7 @@ class Options:
     custom_ops: tuple[Path, ...] = ()
     latency: bool = False
     command: str | None = None
-    progress: Callable[[str], object] = _silent
+    progress: Progress = _silent
     notice: Callable[[str], object] = _silent
 
 
@@ -144,6 +157,7 @@ class _Job:
         self.result: ModelProto
         self.report: Report
         self.single = single
+        _tell_unmatched(original, options)
 
     def settle(self) -> None:
         """Leave `result` and `report` of the attempt that holds."""
@@ -151,7 +165,8 @@ class _Job:
         if self._options.verify:
             from onnxac.proof.isolation import keep_what_holds
 
-            kept = keep_what_holds(self._original.proto, self._attempt, self._folders())
+            tick = partial(self._options.progress, "certifying")
+            kept = keep_what_holds(self._original.proto, self._attempt, self._folders(), tick)
             dropped = kept.dropped
             self.report = replace(self.report, fusions=kept.fusions)
             dropped = self._proven(dropped)
@@ -248,6 +263,7 @@ class _Job:
             custom_ops=options.custom_ops,
             tolerance=options.tolerance,
             timeout=options.timeout,
+            tick=partial(options.progress, "proving"),
         )
         before, after = self._both()
         return verify(before, after, settings)
@@ -286,10 +302,16 @@ def inspect(model: ModelOrPath, options: Options | None = None) -> Report:
     else:
         path = Path(model)
         original, _ = _read_lazily(path)
+    _tell_unmatched(original, options)
     options.progress("merging")
     with _no_collection():
         result, report = _fused(original, path, options, None, frozenset())
     return _named(report, None, digest_of(result))
+
+
+def _tell_unmatched(original: Model, options: Options) -> None:
+    for pattern in unmatched(original, options.keep):
+        options.notice(f"no node has a name like {pattern!r}, which is to be kept")
 
 
 def _read_lazily(path: Path) -> tuple[Model, bool]:
@@ -329,7 +351,9 @@ def _fused(
     seen = survey(original, freeze=options.freeze_initializers, keep=options.keep)
     roll = account.Roll(original)
     plan = make_plan(seen.definitions, seen.costs, seen.pinned, seen.named, seen.facts)
-    applied = Rewriter(original, seen.facts, seen.folding).apply(plan, without)
+    applied = Rewriter(original, seen.facts, seen.folding).apply(
+        plan, without, partial(options.progress, "merging")
+    )
     fusions = account.fusions(roll, applied)
     joined = join_reshapes(original, seen.facts, seen.named, seen.kept)
     share_constants(original.graph)

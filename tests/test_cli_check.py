@@ -53,7 +53,7 @@ def test_says_what_would_be_saved(capsys: Capture) -> None:
         r"multiply-adds [\d,]+ → [\d,]+ \(−9.9 %\), bytes [\d,]+ → [\d,]+ \(−\d+ %\)\n",
         said,
     )
-    assert "onnxac optimize" in said
+    assert "onnxac check --fix" in said
 
 
 def test_folding_constants_alone_is_clean(capsys: Capture) -> None:

@@ -219,13 +219,7 @@ def test_each_command_has_an_example_and_short_help(name: str, capsys: Capture) 
     assert run([name, "-h"]) == 0
     said = capsys.readouterr().out
     assert f"onnxac {name} " in said.split("Arguments")[0].split("\n", 3)[3]
-    assert said.count("\n") < 75
-
-
-def test_no_arguments_show_the_help(capsys: Capture) -> None:
-    run([])
-    said = capsys.readouterr()
-    assert "Examples" in said.out + said.err
+    assert said.count("\n") < 85
 
 
 def test_completion_is_there(capsys: Capture) -> None:

@@ -12,7 +12,7 @@ import pytest
 from cli_harness import ACNET, NETWORK, REPVGG, REPVGG_FUSED, onnxac, tiny
 
 from onnxac.cli import run
-from onnxac.cli.optimize import fill_summary
+from onnxac.cli.arguments import complete
 from onnxac.report import Report
 
 Capture = pytest.CaptureFixture[str]
@@ -155,7 +155,7 @@ def test_summary_is_printed_where_there_is_no_github(capsys: Capture) -> None:
     ],
 )
 def test_bare_summary(given: list[str], filled: list[str]) -> None:
-    assert fill_summary(given) == filled
+    assert complete(["optimize", *given], ("optimize",)) == ["optimize", *filled]
 
 
 @pytest.mark.parametrize("option", ["--report", "--summary", "--diff"])

@@ -81,10 +81,23 @@ def test_a_value_that_the_option_rejects(capsys: Capture) -> None:
     assert "--format" in capsys.readouterr().err
 
 
-def test_help_and_version_need_no_settings() -> None:
+def test_help_and_version_need_no_settings(capsys: Capture) -> None:
     write("onnxac.toml", "nonsense")
     assert run(["--help"]) == 0
     assert run(["--version"]) == 0
+    assert run(["check", "--help"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [["--isolated", "check", str(ACNET)], ["check", str(ACNET), "--isolated"]],
+)
+@pytest.mark.parametrize("text", ["nonsense", 'keep = ["*"]'])
+def test_isolated_reads_no_settings(line: list[str], text: str, capsys: Capture) -> None:
+    write("onnxac.toml", text)
+    assert run(line) == 1
+    assert "1 block can be merged" in capsys.readouterr().out
 
 
 def test_settings_hold_for_every_command_that_has_the_option(capsys: Capture) -> None:

@@ -15,22 +15,23 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from onnxac.cli import config
+from onnxac.cli.arguments import complete
 from onnxac.cli.bench import bench
 from onnxac.cli.certify import certify
 from onnxac.cli.check import check
 from onnxac.cli.diff import diff
 from onnxac.cli.explain import explain
-from onnxac.cli.optimize import fill_summary, optimize
+from onnxac.cli.optimize import optimize
 from onnxac.cli.options import flag
 from onnxac.cli.screen import Screen
 from onnxac.cli.streams import abandon, settle
 from onnxac.cli.verify import verify
-from onnxac.errors import OnnxacError, OutputError
+from onnxac.errors import OnnxacError, OutputError, UsageError
 from onnxac.render.safe import MARKS
 
 __all__ = ["app", "main", "run"]
@@ -47,12 +48,12 @@ HELP = (
 EPILOG = """\
 [bold]Examples[/]
 
-  optimize   [cyan]onnxac optimize in.onnx out.onnx[/]
+  optimize   [cyan]onnxac optimize in.onnx out.onnx[/]  or  [cyan]onnxac in.onnx out.onnx[/]
   see        [cyan]onnxac diff in.onnx out.onnx --open[/]
   verify     [cyan]onnxac verify in.onnx out.onnx[/]
   certify    [cyan]onnxac certify in.onnx out.onnx --report report.json[/]
   measure    [cyan]onnxac bench in.onnx out.onnx[/]
-  gate       [cyan]onnxac check *.onnx --format github[/]
+  gate       [cyan]onnxac check models --format github[/]
   explain    [cyan]onnxac explain in.onnx --node /block/Add[/]
 
 [bold]Exit codes[/]
@@ -61,13 +62,13 @@ EPILOG = """\
   1  the outcome is not what was asked for: a mismatch, a budget, a model left unfused
   2  usage, input that can't be used, or a bug in onnxac
 
-Defaults of a repository: \\[tool.onnxac] in pyproject.toml, or onnxac.toml.
+Defaults of a repository: \\[tool.onnxac] in pyproject.toml, or onnxac.toml;
+[cyan]--isolated[/] does without.
 """
 
 app = typer.Typer(
     help=HELP,
     epilog=EPILOG,
-    no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -107,9 +108,18 @@ def start(
             help="Show the versions of onnxac and of what it builds on, and exit.",
         ),
     ] = False,
+    isolated: Annotated[
+        bool, flag("--isolated", help="Read no settings of the repository.")
+    ] = False,
 ) -> None:
     """Read the defaults of the repository; `app` has the text for people."""
-    context.default_map = config.defaults(context.obj.commands, config.load())
+    if isolated:
+        return
+    try:
+        context.default_map = config.defaults(context.obj.commands, config.load())
+    except UsageError as error:
+        # The help of a command needs no settings: whoever runs it is told.
+        context.obj.trouble = error
 
 
 def main() -> NoReturn:
@@ -136,15 +146,27 @@ def _refused(error: OSError) -> OutputError:
     return OutputError(f"{place}: {error.strerror}")
 
 
+def _hide_type(parameter: Any) -> None:
+    """Newer Typers show an argument's type in Python beside its name, <list[Path]>."""
+    if parameter.param_type_name == "argument":
+        parameter.display_type_rich = lambda **_: None
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     command = typer.main.get_command(app)
+    for one in (command, *getattr(command, "commands", {}).values()):
+        for parameter in one.params:
+            _hide_type(parameter)
     screen = Screen(
         line=shlex.join(["onnxac", *arguments]), commands=getattr(command, "commands", {})
     )
     try:
         code = command.main(
-            fill_summary(arguments), prog_name="onnxac", standalone_mode=False, obj=screen
+            complete(arguments, screen.commands),
+            prog_name="onnxac",
+            standalone_mode=False,
+            obj=screen,
         )
         sys.stdout.flush()
     except OnnxacError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +10,10 @@ import typer
 
 from onnxac.cli.options import After, Before, Color, Quiet, Verbose, flag
 from onnxac.cli.screen import screen_of
-from onnxac.errors import LimitError, UsageError, VerificationError
+from onnxac.errors import LimitError, VerificationError
 
 if TYPE_CHECKING:
-    from onnxac.report import Report
+    pass
 
 ReportFile = Annotated[
     Path,
@@ -48,11 +48,12 @@ def certify(
         from onnxac.planning.statistics import digest_of
         from onnxac.proof.certificate import certify as examine
         from onnxac.render.certificates import certificates, verdict
+        from onnxac.render.document import read_report
 
-        told = _read_report(report)
+        told = read_report(report)
         models = read(before), read(after)
         folders = str(before.resolve().parent), str(after.resolve().parent)
-        found = examine(*models, told.fusions, folders)
+        found = examine(*models, told.fusions, folders, partial(screen.step, "certifying"))
     for path, info in ((before, told.before), (after, told.after)):
         if digest_of(path) != info.sha256:
             screen.notice(f"{path}: is not the file that {report} is about")
@@ -62,14 +63,3 @@ def certify(
         raise VerificationError(f"{verdict(found)}; first {failed[0].output!r}")
     if strict and not all(c.holds for c in found):
         raise LimitError(f"{verdict(found)}, and --strict was given")
-
-
-def _read_report(path: Path) -> Report:
-    from onnxac.report import Report
-
-    try:
-        return Report.from_dict(json.loads(path.read_text("utf-8")))
-    except OSError as error:
-        raise UsageError(f"{path}: can't be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UsageError(f"{path}: not a report; `onnxac optimize --report` writes one") from None

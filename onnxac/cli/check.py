@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from onnxac.cli.options import STDIO, Color, Freeze, Keep, Quiet, Verbose
+from onnxac.cli.options import STDIO, Color, Freeze, Keep, Quiet, Verbose, flag
+from onnxac.cli.places import find_models
 from onnxac.cli.screen import screen_of
 from onnxac.cli.streams import model_from_stdin
+from onnxac.errors import UsageError
 
 BUDGET = "Budget"
 
@@ -30,18 +33,28 @@ def _limit(of: str) -> Any:
 
 
 Models = Annotated[
-    list[Path],
-    typer.Argument(metavar="MODEL...", help="Any number of .onnx files; - for standard input."),
+    list[str],
+    typer.Argument(
+        metavar="MODEL",
+        help="Any number of files, of folders with .onnx files, and of patterns such as "
+        "'models/**/*.onnx'; - for standard input.",
+    ),
 ]
 FormatOption = Annotated[
-    Format, typer.Option(help="github: annotations; gitlab: code quality; junit: test cases.")
+    Format,
+    typer.Option(
+        metavar="FORMAT",
+        help="text, json, github (annotations), gitlab (code quality) or junit (test cases).",
+    ),
 ]
+Fix = Annotated[bool, flag("--fix", help="Merge in place what can be merged, each result proven.")]
 
 
 def check(
     context: typer.Context,
     models: Models,
     format: FormatOption = Format.TEXT,
+    fix: Fix = False,
     max_nodes: Annotated[int | None, _limit("nodes")] = None,
     max_parameters: Annotated[int | None, _limit("parameters")] = None,
     max_macs: Annotated[int | None, _limit("multiply-adds of one inference")] = None,
@@ -52,28 +65,47 @@ def check(
     verbose: Verbose = 0,
     color: Color = True,
 ) -> None:
-    """Say whether anything is left to merge, for a pipeline; change nothing.
+    """Say whether anything is left to merge, for a pipeline; change nothing unless told to.
 
     Exits with 0 when every model is clean, with 1 when one could be merged or is over its
     budget, with 2 when one can't be read. All of them are looked at.
 
-    [not dim cyan]onnxac check models/*.onnx --format junit > onnxac.xml[/]
+    [not dim cyan]onnxac check models --format junit > onnxac.xml[/]
+
+    [not dim cyan]onnxac check models --fix[/]
 
     [not dim cyan]onnxac check model.onnx --max-parameters 5000000[/]
     """
     screen = screen_of(context, quiet, verbose, color)
+    if fix and STDIO in models:
+        raise UsageError("--fix needs files, not standard input")
     with screen.progress("looking"):
-        from onnxac.gate import Budget, examine
+        from onnxac.gate import UNREADABLE, Budget, Finding, Problem, examine
+        from onnxac.gate import fix as fixed
         from onnxac.pipeline import Options
         from onnxac.render.gate import FORMATS, marked, to_text
 
-        options = Options(keep=tuple(keep or ()), freeze_initializers=freeze_initializers)
+        notices: Counter[str] = Counter()
+        options = Options(
+            keep=tuple(keep or ()),
+            freeze_initializers=freeze_initializers,
+            notice=lambda message: notices.update([message]),
+        )
         budget = Budget(max_nodes, max_parameters, max_macs, max_bytes)
         findings = []
-        for path in models:
-            screen.step(f"looking at {path}")
-            source = model_from_stdin if str(path) == STDIO else None
-            findings.append(examine(path, options, budget, source))
+        places = find_models(models)
+        for number, (path, trouble) in enumerate(places.items()):
+            screen.step(f"looking at {path}", number, len(places))
+            if trouble is not None:
+                findings.append(Finding(path, None, (Problem(UNREADABLE, trouble),)))
+                continue
+            source = model_from_stdin if path == STDIO else None
+            found = examine(Path(path), options, budget, source)
+            findings.append(fixed(found, options, budget) if fix and found.can_be_fixed else found)
+    # What is true of some of the models is no news.
+    for message, number in notices.items():
+        if number == sum(f.report is not None for f in findings):
+            screen.notice(message)
     told = marked(to_text(findings))
     if format is Format.TEXT:
         # A line per model, for grep as well.

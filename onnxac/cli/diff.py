@@ -116,10 +116,11 @@ def _known(
     from onnxac.render.document import read_report
 
     known = read_report(report)
-    if digest_of(paths[0]) != known.before.sha256:
-        raise UsageError(
-            f"{given[0]}: not the model that {report} is about, {known.before.path or 'in memory'}"
-        )
+    # What the report proves holds of these two files, and of no others.
+    for path, name, info in zip(paths, given, (known.before, known.after), strict=True):
+        if digest_of(path) != info.sha256:
+            about = info.path or "in memory"
+            raise UsageError(f"{name}: not the model that {report} is about, {about}")
     return known, (None, None)
 
 

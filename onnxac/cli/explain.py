@@ -40,7 +40,11 @@ def explain(
         from onnxac.pipeline import Options, inspect
         from onnxac.render.explanation import explanation, node_explanation
 
-        options = Options(keep=tuple(keep or ()), freeze_initializers=freeze_initializers)
+        options = Options(
+            keep=tuple(keep or ()),
+            freeze_initializers=freeze_initializers,
+            notice=screen.notice,
+        )
         source = model_from_stdin() if str(model) == STDIO else model
         report = inspect(source, options)
         chosen = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +26,7 @@ from onnxac.cli.options import (
     shapes_from,
 )
 from onnxac.cli.outputs import Extras
+from onnxac.cli.places import in_folder, made
 from onnxac.cli.screen import screen_of
 from onnxac.errors import LimitError, UsageError
 
@@ -40,9 +40,14 @@ Source = Annotated[
 ]
 Target = Annotated[
     str | None,
-    typer.Argument(metavar="OUT", help="Where the result goes; - for standard output."),
+    typer.Argument(
+        metavar="OUT", help="Where the result goes; - for standard output, or a folder."
+    ),
 ]
 InPlace = Annotated[bool, flag("--in-place", help="Replace IN by the result, in one step.")]
+DryRun = Annotated[
+    bool, flag("--dry-run", help="Do and prove all of it, but write no model; OUT may be missing.")
+]
 FailIfUnfused = Annotated[
     bool,
     flag(
@@ -87,6 +92,7 @@ def optimize(
     source: Source,
     target: Target = None,
     in_place: InPlace = False,
+    dry_run: DryRun = False,
     keep: Keep = None,
     freeze_initializers: Freeze = False,
     fail_if_unfused: FailIfUnfused = False,
@@ -116,14 +122,17 @@ def optimize(
 
     [not dim cyan]onnxac optimize model.onnx --in-place --keep "/head/*"[/]
 
+    [not dim cyan]onnxac optimize in.onnx --dry-run[/]
+
     [not dim cyan]cat in.onnx | onnxac optimize - - > out.onnx[/]
     """
     screen = screen_of(context, quiet, verbose, color)
-    target = _target(source, target, in_place)
+    goal = None if dry_run and target is None else _target(source, target, in_place)
     extras = Extras(report, summary, diff)
-    extras.check(source, target)
-    screen.stdout_is_taken = target == STDIO or extras.use_stdout
-    with screen.progress("reading"):
+    extras.check(source, goal or source)
+    screen.stdout_is_taken = (goal == STDIO and not dry_run) or extras.use_stdout
+    written = None if dry_run else goal
+    with screen.progress("reading"), made(None if dry_run else target):
         from onnxac.cli.transform import transform
         from onnxac.pipeline import Options
         from onnxac.render.terminal import told
@@ -143,9 +152,10 @@ def optimize(
             progress=screen.step,
             notice=screen.notice,
         )
-        result = transform(source, target, options, models=diff is not None)
+        result = transform(source, written, options, models=diff is not None)
         extras.write(result)
-    screen.show(*told(result.report, source, target, screen.details))
+    verb = "Would optimize" if dry_run else "Optimized"
+    screen.show(*told(result.report, source, goal, screen.details, verb))
     if fail_if_unfused:
         _require_fusions(result.report, source)
     if strict:
@@ -160,6 +170,7 @@ def _target(source: str, target: str | None, in_place: bool) -> str:
         if source == STDIO:
             raise UsageError("--in-place needs a file, not standard input")
         return source
+    target = in_folder(target, source)
     same = STDIO not in (source, target) and _is_same(Path(source), Path(target))
     if same and not in_place:
         raise UsageError(f"{target}: OUT is IN; give --in-place to replace it")
@@ -195,17 +206,3 @@ def _require_shown(report: Report, source: str) -> None:
     judged = [f for f in report.fusions if f.certificate is None or not f.certificate.holds]
     if judged and report.verification is not None:
         raise LimitError(f"{source}: {judged[0].output!r} has no certificate that holds")
-
-
-def fill_summary(arguments: Sequence[str]) -> list[str]:
-    """Give a bare `--summary` the empty value: parsers know no option with an optional one.
-
-    The next argument is its FILE unless it is an option or a model.
-    """
-    filled = list(arguments)
-    end = filled.index("--") if "--" in filled else len(filled)
-    for i, argument in enumerate(filled[:end]):
-        following = filled[i + 1] if i + 1 < len(filled) else STDIO
-        if argument == "--summary" and following.startswith("-") | following.endswith(".onnx"):
-            filled[i] = "--summary="
-    return filled

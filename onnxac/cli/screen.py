@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -22,6 +22,8 @@ from onnxac.render.safe import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+
+PROGRESS_WIDTH = 20
 
 
 class Screen:
@@ -38,7 +40,9 @@ class Screen:
         self.verbose = 0
         self.color = not os.environ.get("NO_COLOR")
         self.stdout_is_taken = False
-        self._status: Any = None
+        self.trouble: Exception | None = None
+        self._step: Callable[[str, int, int], None] | None = None
+        self._moving: Console | None = None
 
     @property
     def details(self) -> bool:
@@ -67,15 +71,38 @@ class Screen:
         if self.quiet or not console.is_terminal:
             yield
             return
-        spinner = "line" if console.options.ascii_only else "dots"
-        with console.status(what, spinner=spinner) as self._status:
-            yield
-        self._status = None
+        from rich import progress as bars
 
-    def step(self, what: str) -> None:
-        """Tell what is going on now."""
-        if self._status is not None:
-            self._status.update(one_line(what))
+        spinner = "line" if console.options.ascii_only else "dots"
+        columns = (
+            bars.SpinnerColumn(spinner),
+            bars.TextColumn("{task.description}", markup=False),
+            bars.BarColumn(PROGRESS_WIDTH),
+            bars.TextColumn("{task.fields[count]}", markup=False),
+        )
+        with bars.Progress(*columns, console=console, transient=True) as shown:
+            task = shown.add_task(one_line(what), total=None, count="")
+
+            def step(what: str, done: int, total: int) -> None:
+                count = f"{done} of {total}" if total else ""
+                shown.update(
+                    task,
+                    description=one_line(what, console.width // 2),
+                    completed=done,
+                    total=total or None,
+                    count=count,
+                )
+
+            self._step, self._moving = step, console
+            try:
+                yield
+            finally:
+                self._step = self._moving = None
+
+    def step(self, what: str, done: int = 0, total: int = 0) -> None:
+        """Tell what is going on now, and how much of it is done; 0 in all is not known."""
+        if self._step is not None:
+            self._step(what, done, total)
 
     def notice(self, message: str) -> None:
         """One line on stderr that is no error; not with -q."""
@@ -132,6 +159,9 @@ class Screen:
 
         from onnxac.render.columns import UNLIMITED
 
+        if stream is sys.stderr and self._moving is not None:
+            # It knows the line that is redrawn, and writes above it.
+            return self._moving
         return Console(
             file=cast(TextIO, _Disarmed(stream)) if safe.in_pipeline() else stream,
             # A file is as wide as it has to be, whatever COLUMNS says.
@@ -159,8 +189,13 @@ class _Disarmed:
 def screen_of(
     context: typer.Context, quiet: bool = False, verbose: int = 0, color: bool = True
 ) -> Screen:
-    """The screen of the running command, set as its options say."""
+    """The screen of the running command, set as its options say.
+
+    Raises UsageError where the settings of the repository can't be used.
+    """
     screen: Screen = context.obj
+    if screen.trouble is not None:
+        raise screen.trouble
     screen.quiet, screen.verbose = quiet, verbose
     screen.color = screen.color and color
     return screen

@@ -26,14 +26,25 @@ class Result:
     after: ModelProto | None = None
 
 
-def transform(source: str, target: str, options: Options, *, models: bool) -> Result:
-    """Read, optimize, write. `-` is a standard stream; `models` asks for both models back."""
+def transform(source: str, target: str | None, options: Options, *, models: bool) -> Result:
+    """Read, optimize, write. `-` is a standard stream; `models` asks for both models back.
+
+    target  None where nothing is to be written
+    """
+    if target is None:
+        return _without_writing(source, options)
     if STDIO in (source, target):
         return _through_memory(source, target, options)
     # With --in-place there is no original to be read later.
     before = read(Path(source)) if models else None
     report = optimize_file(Path(source), Path(target), options)
     return Result(report, before, read(Path(target)) if models else None)
+
+
+def _without_writing(source: str, options: Options) -> Result:
+    before = model_from_stdin() if source == STDIO else read(Path(source))
+    after, report = optimize(before if source == STDIO else Path(source), options)
+    return Result(report, before, after)
 
 
 def _through_memory(source: str, target: str, options: Options) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -104,6 +105,7 @@ def verify(
             custom_ops=tuple(custom_ops or ()),
             timeout=timeout,
             names=("a", "b"),
+            tick=partial(screen.step, "comparing"),
         )
         with at_paths([before, after]) as paths:
             for path in paths:

@@ -127,6 +127,12 @@ def _nested(model: Model, node: gs.Node) -> Obstacle | None:
     return None
 
 
+def unmatched(model: Model, keep: Sequence[str]) -> list[str]:
+    """The patterns of `keep` that no node has a name like."""
+    names = [n.name for n in model.graph.nodes]
+    return [p for p in keep if not any(fnmatch.fnmatchcase(n, p) for n in names)]
+
+
 def _kept(model: Model, keep: Sequence[str]) -> frozenset[str]:
     """Outputs of the nodes to leave alone."""
     nodes = (n for n in model.graph.nodes if any(fnmatch.fnmatchcase(n.name, p) for p in keep))

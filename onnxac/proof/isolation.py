@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from onnx import ModelProto
 
 from onnxac.proof.certificate import certify
+from onnxac.proof.settings import Tick, untold
 from onnxac.report import FAILS, Fusion
 
 Rewrite = Callable[[frozenset[str]], tuple[ModelProto, Sequence[Fusion]]]
@@ -31,17 +32,21 @@ class Kept:
 
 
 def keep_what_holds(
-    before: ModelProto, rewrite: Rewrite, folders: tuple[str, str] = ("", "")
+    before: ModelProto,
+    rewrite: Rewrite,
+    folders: tuple[str, str] = ("", ""),
+    tick: Tick = untold,
 ) -> Kept:
     """Rewrite, certify, and rewrite again without what failed, until nothing fails.
 
     rewrite  the model and its changes, without those that end in the given tensors
     folders  where external data of the model before and after lies
+    tick     is told how many certificates of how many are made
     """
     dropped: dict[str, Fusion] = {}
     while True:
         model, fusions = rewrite(frozenset(dropped))
-        found = certify(before, model, fusions, folders)
+        found = certify(before, model, fusions, folders, tick)
         told = tuple(replace(f, certificate=c) for f, c in zip(fusions, found, strict=True))
         failed = {f.output: f for f, c in zip(told, found, strict=True) if c.verdict == FAILS}
         # What comes back though it was left out can't be helped by asking again.

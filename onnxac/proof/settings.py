@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from onnxac.errors import UsageError
+
+# Is told how many of how many steps are done.
+Tick = Callable[[int, int], object]
+
+
+def untold(_done: int, _total: int, /) -> None:
+    """The `tick` of those who don't want to hear of it."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class Settings:
     memory_limit  bytes for both models and their tensors (Linux; default: three quarters of
                   what is free)
     names         what the two models are called in messages
+    tick          is told how many runs of how many are made
     """
 
     seeds: int = 3
@@ -43,6 +51,7 @@ class Settings:
     timeout: float = 600.0
     memory_limit: int | None = None
     names: tuple[str, str] = ("the original model", "the optimized model")
+    tick: Tick = untold
 
     def check(self) -> None:
         """Raise UsageError where a value is out of range, or two contradict each other."""

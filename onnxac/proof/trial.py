@@ -93,6 +93,7 @@ class Trial:
             return
         plan = further_runs(self.signature, given, first, self.settings.seeds)
         for done, run in enumerate(plan, start=1):
+            self.settings.tick(done, len(plan) + 1)
             if done >= MINIMUM and time.monotonic() - started > PATIENCE:
                 self._note(f"{len(plan) + 1 - done} of {len(plan) + 1} runs: the model is slow")
                 break

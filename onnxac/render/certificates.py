@@ -45,7 +45,7 @@ def sizes(source: CertifiedSource) -> str:
     shape = source.shapes[0] if source.shapes else ()
     axes = [
         f"{tried}" if least is None else "any" if least == 1 else f"{least} and more"
-        for tried, least in zip(shape, source.least, strict=True)
+        for tried, least in zip(shape, source.least, strict=False)
     ]
     return f"{one_line(source.name, 60)} [{', '.join(axes)}]"
 

@@ -18,12 +18,12 @@ def to_json(report: Report) -> str:
 def read_report(path: Path) -> Report:
     """The report in a file. Raises UsageError where it holds none that this version reads."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     except OSError as error:
         raise UsageError(f"{path}: can't be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a report of onnxac: {error}") from error
     found = data.get("schema") if isinstance(data, dict) else None
     if not isinstance(found, int):
@@ -35,5 +35,9 @@ def read_report(path: Path) -> Report:
         )
     try:
         return Report.from_dict(data)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except TypeError as error:
         raise UsageError(f"{path}: not a report of onnxac: {error}") from error
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number in JSON")

@@ -11,13 +11,13 @@ from xml.etree import ElementTree
 
 from rich.text import Text
 
-from onnxac.gate import OVER_BUDGET, UNFUSED, UNREADABLE, Finding, Problem
+from onnxac.gate import OVER_BUDGET, UNFIXED, UNFUSED, UNREADABLE, Finding, Problem
 from onnxac.render import numbers, safe
 from onnxac.render.safe import one_line
 from onnxac.report import Report
 
 HINTS = {
-    UNFUSED: "`onnxac optimize IN OUT` merges, `onnxac explain` shows what",
+    UNFUSED: "`onnxac check --fix` merges in place, `onnxac explain` shows what",
     OVER_BUDGET: "raise the --max-... limit, or shrink the model",
     UNREADABLE: "see whether the file is whole",
 }
@@ -25,9 +25,10 @@ _TITLES = {
     UNFUSED: "Model can be merged",
     OVER_BUDGET: "Model over budget",
     UNREADABLE: "Model unreadable",
+    UNFIXED: "Model could not be merged",
 }
 # GitLab's scale is info, minor, major, critical, blocker.
-_SEVERITIES = {UNFUSED: "minor", OVER_BUDGET: "major", UNREADABLE: "critical"}
+_SEVERITIES = {UNFUSED: "minor", OVER_BUDGET: "major", UNREADABLE: "critical", UNFIXED: "major"}
 
 
 def message(finding: Finding, problem: Problem) -> str:
@@ -71,9 +72,11 @@ def to_text(findings: Sequence[Finding]) -> str:
     for finding in findings:
         path = one_line(finding.path)
         mark = ("✓", "✗", "!")[finding.exit_code]
-        if not finding.problems and finding.report is not None:
+        if finding.fixed and finding.report is not None:
             nodes = numbers.plural(finding.report.before.stats.nodes, "node")
-            lines.append(f"{mark} {path}: clean, {nodes}")
+            lines.append(f"✓ {path}: fixed, {nodes} → {finding.report.after.stats.nodes:,}")
+        elif not finding.problems and finding.stats is not None:
+            lines.append(f"{mark} {path}: clean, {numbers.plural(finding.stats.nodes, 'node')}")
         lines += [f"{mark} {path}: {m}" for m in _messages(finding)]
     kinds = Counter(p.kind for f in findings for p in f.problems)
     if len(findings) > 1:
@@ -92,6 +95,7 @@ def to_json(findings: Sequence[Finding]) -> str:
         {
             "path": f.path,
             "exit_code": f.exit_code,
+            "fixed": f.fixed,
             "problems": [{"kind": p.kind, "message": message(f, p)} for p in f.problems],
             "report": None if f.report is None else f.report.to_dict(),
         }

@@ -35,9 +35,9 @@ class Lattice:
 
     def cells(self, branch: Branch) -> frozenset[Cell]:
         """Where a branch's taps land. What a report puts outside of the kernel does not."""
+        # Axes that the kernel does not have, or that a report leaves out, have one tap.
         padded = [
-            (1, 1, 0),
-            (1, 1, 0),
+            *[(1, 1, 0)] * 3,
             *zip(branch.taps, branch.dilation, branch.origin, strict=False),
         ][-3:]
         extents = (self.slices, self.rows, self.columns)

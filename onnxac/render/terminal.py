@@ -18,15 +18,13 @@ STDIO = "-"
 
 
 def told(
-    report: Report, source: str, target: str, details: bool, verb: str = "Optimized"
+    report: Report, source: str, target: str | None, details: bool, verb: str = "Optimized"
 ) -> Iterator[RenderableType]:
     """What `optimize` did: totals, what was merged, what was left alone, the proof."""
-    yield Text.assemble(
-        (f"{verb} ", "dim"),
-        _file(source, "standard input"),
-        (" → ", "dim"),
-        (_file(target, "standard output"), "bold"),
-    )
+    line = Text.assemble((f"{verb} ", "dim"), _file(source, "standard input"))
+    if target is not None:
+        line.append(" → ", "dim").append(_file(target, "standard output"), "bold")
+    yield line
     yield Text()
     yield table(report.before.stats, report.after.stats, report.latency, details)
     yield Text()

@@ -10,16 +10,15 @@ channel counts stand beside it.
 
 from __future__ import annotations
 
-import dataclasses
 import decimal
 import math
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from onnxac.report.certificate import DROPPED, FAILS, HOLDS, OPEN, Certificate, CertifiedSource
+from onnxac.report.form import build, plain
 
 __all__ = [
     "DIFFERENT",
@@ -285,35 +284,9 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form: plain dicts, lists, numbers and strings."""
-        return typing.cast("dict[str, Any]", _plain(self))
+        return typing.cast("dict[str, Any]", plain(self))
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Report:
-        """The report that `to_dict` wrote. Raises KeyError or TypeError on another shape."""
-        return typing.cast("Report", _build(Report, data))
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return value
-
-
-def _build(kind: Any, value: Any) -> Any:
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        return kind(**{k: _build(hints[k], v) for k, v in value.items()})  # type: ignore[operator]
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        return (
-            None if value is None else _build(next(a for a in args if a is not type(None)), value)
-        )
-    if origin is tuple:
-        return tuple(_build(args[0], v) for v in value)
-    if origin is dict:
-        return {k: _build(args[1], v) for k, v in value.items()}
-    return value
+        """The report that `to_dict` wrote. Raises TypeError where the schema does not allow it."""
+        return typing.cast("Report", build(Report, data))

@@ -7,6 +7,7 @@ last reader by this goes; what had none to begin with stays.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -62,14 +63,21 @@ class Rewriter:
         self._names = Names(model)
         self._captured = captured_names(model.proto.graph)
 
-    def apply(self, plan: Plan, without: frozenset[str] = frozenset()) -> Applied:
+    def apply(
+        self,
+        plan: Plan,
+        without: frozenset[str] = frozenset(),
+        tick: Callable[[int, int], object] = lambda _done, _total: None,
+    ) -> Applied:
         """Rewrite the graph. Changes whose weights overflow are left out, and said so.
 
         without  changes to leave out, by the tensor that each ends in
+        tick     is told how many changes of how many are made
         """
         done = Applied(blocked=list(plan.blocked))
         replaced: dict[int, list[gs.Node]] = defaultdict(list)
-        for change in plan.changes:
+        for number, change in enumerate(plan.changes):
+            tick(number, len(plan.changes))
             if change.redefinitions[-1].tensor in without:
                 continue
             try:

@@ -171,6 +171,19 @@ def test_nothing_that_a_stranger_names_is_obeyed(runner: Runner, workspace: Path
     assert not (workspace / "pwned").exists()
 
 
+@pytest.mark.parametrize("text", ["verify = false", 'keep = ["*"]', "nonsense"])
+def test_the_repository_has_no_say(runner: Runner, workspace: Path, text: str) -> None:
+    """Whoever opens a pull request could switch the gate off, or break it."""
+    shutil.copy(UNFUSED, workspace / "nets")
+    (workspace / "onnxac.toml").write_text(text)
+    build = runner.run(workspace)
+    assert build.red
+    assert len(build.annotations) == 1
+    assert "4 blocks can be merged" in build.annotations[0]["value"]
+    assert build.outputs["nodes-after"] == "11", build.log
+    assert 0 < float(build.outputs["max-error"]) < 1e-5
+
+
 def test_a_version_can_not_be_an_option_or_a_path(runner: Runner, workspace: Path) -> None:
     del runner.provided["install"]
     build = runner.run(workspace, version="--index-url=https://example.org")

@@ -6,12 +6,15 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from places import FUSED, ROOT, UNFUSED, Tool
+
+import onnxac
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
@@ -34,6 +37,11 @@ def run_script(
 ) -> subprocess.CompletedProcess[str]:
     """The job's script, as a runner runs it: its variables in the environment, in one shell."""
     (job,) = interpolated(**inputs)[1].values()
+    # What `before_script` makes; the launcher is no link, which would be taken for its target.
+    python = folder / ".onnxac/bin/python"
+    python.parent.mkdir(parents=True, exist_ok=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
     return subprocess.run(
         ["bash", "-eo", "pipefail", "-c", "\n".join(job["script"])],
         cwd=folder,
@@ -80,6 +88,32 @@ def test_a_pattern_that_matches_nothing_fails_the_job(
     done = run_script(tmp_path, environment, models="nets/*.onnx")
     assert done.returncode == 2
     assert "no file matches nets/*.onnx" in done.stderr
+
+
+def test_nodes_that_are_kept_pass_the_job(tmp_path: Path, environment: dict[str, str]) -> None:
+    shutil.copy(UNFUSED, tmp_path / "net.onnx")
+    (tmp_path / "0").mkdir()
+    assert run_script(tmp_path, environment, keep="/0/* /2/*").returncode == 1
+    assert run_script(tmp_path, environment, keep="/[0246]/*").returncode == 0
+
+
+def test_the_repository_decides_nothing(tmp_path: Path, environment: dict[str, str]) -> None:
+    """Neither its modules nor its settings are a part of the gate."""
+    shutil.copy(UNFUSED, tmp_path / "net.onnx")
+    for name in ("numpy.py", "onnxac.py", "json.py"):
+        (tmp_path / name).write_text("open('pwned', 'w')")
+    (tmp_path / "onnxac.toml").write_text('keep = ["*"]')
+    done = run_script(tmp_path, environment)
+    assert done.returncode == 1, done.stderr
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_what_is_installed_is_pinned_and_python_is_isolated() -> None:
+    specs, jobs = interpolated()
+    assert specs["requirement"]["default"] == f"onnxac=={onnxac.__version__}"
+    (job,) = jobs.values()
+    lines = "\n".join([*job["before_script"], *job["script"]])
+    assert len(re.findall(r"python\b", lines)) == len(re.findall(r"python -I\b", lines)) == 3
 
 
 def test_inputs_reach_the_shell_as_variables_only() -> None:

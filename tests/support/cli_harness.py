@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -63,6 +64,28 @@ def onnxac(
         check=False,
     )
     return Ran(done.returncode, done.stdout, done.stderr.decode())
+
+
+def on_terminal(*arguments: object, env: dict[str, str] | None = None) -> str:
+    """What a terminal is sent."""
+    leader, follower = pty.openpty()
+    extra = {"TERM": "xterm-256color", "COLUMNS": "100"} | (env or {})
+    process = subprocess.Popen(
+        command(*arguments), stdout=follower, stderr=follower, env=environment(extra)
+    )
+    os.close(follower)
+    sent = b""
+    while True:
+        try:
+            chunk = os.read(leader, 4096)
+        except OSError:  # Linux: the other side has been closed
+            break
+        if not chunk:
+            break
+        sent += chunk
+    os.close(leader)
+    assert process.wait(timeout=60) == 0
+    return sent.decode()
 
 
 def perturbed(source: Path, target: Path, factor: float = 1.01) -> Path:

@@ -32,7 +32,7 @@ makes them), that nothing else was changed in the graph, and how a runtime round
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 
 from onnx import ModelProto
@@ -42,6 +42,7 @@ from onnxac.proof.certificate.comparison import Comparison
 from onnxac.proof.certificate.cut import Graph, cut_out, graphs, related
 from onnxac.proof.certificate.rounding import AIM
 from onnxac.proof.certificate.shapes import Shapes
+from onnxac.proof.settings import Tick, untold
 from onnxac.report import FAILS, OPEN, Certificate, Fusion
 
 __all__ = ["AIM", "certify"]
@@ -50,17 +51,20 @@ __all__ = ["AIM", "certify"]
 def certify(
     before: ModelProto,
     after: ModelProto,
-    fusions: Iterable[Fusion],
+    fusions: Sequence[Fusion],
     folders: tuple[str, str] = ("", ""),
+    tick: Tick = untold,
 ) -> list[Certificate]:
     """A certificate for each fusion that made `after` of `before`, from the two alone.
 
     folders  where external data of each lies
+    tick     is told how many of how many are made
     """
     first, second = graphs(before, after, folders)
     shapes = Shapes(before, after)
     found = []
-    for fusion in fusions:
+    for done, fusion in enumerate(fusions):
+        tick(done, len(fusions))
         began = time.perf_counter()
         made = _certificate(first, second, fusion, shapes)
         found.append(replace(made, seconds=time.perf_counter() - began))
