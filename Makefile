@@ -8,6 +8,7 @@
 #     make lint      ruff, and its format
 #     make type      mypy, strict, the tests included
 #     make bench     time and memory of onnxac itself
+#     make real-models  trained models through onnxac and its peers; writes docs/real-models.md
 #     make bench-large  the same on models of gigabytes; takes 15 GB of disk
 #     make package   wheel and sdist, checked, installed and run in a fresh environment
 #     make schema    write onnxac/report/report.schema.json anew from the dataclasses
@@ -99,6 +100,11 @@ bench: $(VENV)/made
 	-$(PIP) install --group compare
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/costs.py
+
+.PHONY: real-models
+real-models: $(VENV)/made
+	$(PIP) install --group compare
+	$(BIN)/python benchmarks/real_models.py build/real-models --fetch -o docs/real-models.md
 
 .PHONY: bench-large
 bench-large: $(VENV)/made

@@ -89,6 +89,15 @@ def test_an_if() -> None:
     assert report.folded == 3
 
 
+def test_types_of_what_went_go() -> None:
+    before = model([choice(folding("t"), [helper.make_node("Neg", ["x"], ["e_out"])])])
+    body = next(a.g for a in before.graph.node[0].attribute if a.name == "then_branch")
+    body.value_info.extend([info("t_x"), info("t_three", [1]), info("t_one", [1])])
+    after, _ = optimized(before)
+    left = bodies(after.graph.node[0])["then_branch"]
+    assert [v.name for v in left.value_info] == ["t_three"]
+
+
 def test_a_body_inside_of_a_body() -> None:
     inner = helper.make_node(
         "If",

@@ -115,6 +115,8 @@ class _Body:
         else:
             kept = [_constant(k, v) for k, v in stored.items()] + kept
         _refill(body.node, kept)
+        there = set(inputs).union(stored, *(n.output for n in kept))
+        _refill(body.value_info, [v for v in body.value_info if v.name in there])
         return max(before - len(kept), self._removed)
 
     def _is_done(self, node: NodeProto, fixed: set[str], made: dict[str, Values]) -> bool:

@@ -31,7 +31,7 @@ RULES = {
     "spread": "A transposed convolution with a stride leaves holes that a kernel can't cross.",
     "stack": "Branches that end in Concat can be one convolution, but only pay where the kernels "
     "are of one size, or the channels few.",
-    "subgraph": "Bodies of If, Loop and Scan are not looked into; a constant condition can be "
+    "subgraph": "Nothing is merged in bodies of If, Loop and Scan; a constant condition can be "
     "folded before the export.",
     "training": "Exported in training mode: statistics are of the batch, not constants. Call "
     "model.eval() before the export.",
