@@ -145,9 +145,9 @@ def break_block(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     """The weights of this block come out twice as large, and of no other."""
     right = Builder._constant
 
-    def wrong(self: Builder, value: Any, owner: str, role: str) -> Any:
+    def wrong(self: Builder, value: Any, owner: str, role: str, kind: int | None = None) -> Any:
         off = 2.0 if owner.startswith(f"conv{block}_") and role == "weight" else 1.0
-        return right(self, value * off, owner, role)
+        return right(self, value * off, owner, role, kind)
 
     monkeypatch.setattr(Builder, "_constant", wrong)
 
