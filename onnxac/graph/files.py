@@ -12,6 +12,7 @@ from onnx import GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorPro
 from onnx.external_data_helper import uses_external_data
 
 from onnxac.errors import ModelError, UnsupportedError, VerificationError
+from onnxac.graph.operators import is_standard
 from onnxac.wire import is_large, skim
 
 # Types of less than a byte; which of them there are depends on the version of onnx.
@@ -97,7 +98,7 @@ def check(proto: ModelProto, where: str, path: Path | None = None) -> None:
         )
     newest = onnx.defs.onnx_opset_version()
     for opset in proto.opset_import:
-        if opset.domain in ("", "ai.onnx") and opset.version > newest:
+        if is_standard(opset.domain) and opset.version > newest:
             raise UnsupportedError(
                 f"{where}: opset {opset.version} is newer than onnx {onnx.__version__} knows "
                 f"({newest}); upgrade onnx, or export at opset {newest}"

@@ -3,10 +3,11 @@
 elementwise  every output element depends on the input element at its place only, and on
              operands that are the same everywhere
 channelwise  every channel is computed from itself, without parameters per channel
+averages     it is linear: every element is a mean of what it reads
 weighted     carries weights: what a fusion saves is mostly theirs
 moves        the inputs whose elements it moves about, None for all of them
-constants    what it computes may be stored; False where it draws random numbers, or where a
-             weight is meant to stay quantized
+random       its result differs from run to run
+quantizes    a weight behind it is meant to stay as it is stored
 types        element types that runtimes have it for, None for all floating types. ONNX Runtime
              1.32, CPU: Conv, ConvTranspose, BatchNormalization and the pools are not there in
              double, and BatchNormalization is there in float only
@@ -29,8 +30,11 @@ class Traits:
 
     elementwise: bool = False
     channelwise: bool = False
+    averages: bool = False
     weighted: bool = False
     moves: tuple[int, ...] | None = ()
+    random: bool = False
+    quantizes: bool = False
     types: frozenset[int] | None = None
 
 
@@ -39,13 +43,20 @@ _ELEMENTWISE = (
     "Softplus", "Softsign", "Mish", "Gelu", "Swish", "Erf", "Exp", "Abs", "Sqrt", "Clip", "PRelu",
     "ThresholdedRelu",
 )  # fmt: skip
+_RANDOM = (
+    "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial",
+    "Bernoulli",
+)  # fmt: skip
+_QUANTIZED = ("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear")
 _TABLE: dict[str, Traits] = {
+    **{op: Traits(random=True) for op in _RANDOM},
+    **{op: Traits(quantizes=True) for op in _QUANTIZED},
     **{op: Traits(elementwise=True, channelwise=True) for op in _ELEMENTWISE},
     "MaxPool": Traits(channelwise=True),
     "LpPool": Traits(channelwise=True),
     "GlobalMaxPool": Traits(channelwise=True),
-    "AveragePool": Traits(channelwise=True, types=_NOT_DOUBLE),
-    "GlobalAveragePool": Traits(channelwise=True, types=_NOT_DOUBLE),
+    "AveragePool": Traits(channelwise=True, averages=True, types=_NOT_DOUBLE),
+    "GlobalAveragePool": Traits(channelwise=True, averages=True, types=_NOT_DOUBLE),
     "Conv": Traits(weighted=True, types=_NOT_DOUBLE),
     "ConvTranspose": Traits(weighted=True, types=_NOT_DOUBLE),
     "BatchNormalization": Traits(weighted=True, types=_FLOAT),

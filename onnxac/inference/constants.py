@@ -16,6 +16,7 @@ from onnx import AttributeProto, NodeProto, TensorProto
 from onnx.reference.ops import load_op
 
 from onnxac.graph.model import Model
+from onnxac.graph.operators import is_standard, traits
 from onnxac.inference.dims import Extent, Shape
 from onnxac.inference.stored import Values, flaw, read
 from onnxac.inference.types import TensorTypes
@@ -27,13 +28,6 @@ OLDEST_OPSET = 7
 # Larger values are not kept once they were used.
 _SMALL = 1024
 
-# Operators whose result differs from run to run.
-RANDOM = {
-    "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial",
-    "Bernoulli",
-}  # fmt: skip
-# Weights behind these are meant to stay as they are stored.
-QUANTIZED = {"DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear"}
 _SHAPE_ONLY = ("Shape", "Size")
 # Nodes with such attributes are no constants: what is inside may depend on anything.
 _UNFOLDED = (
@@ -147,10 +141,11 @@ class Constants(TensorTypes):
 
     def is_standard(self, domain: str | None, op: str) -> bool:
         """Whether an operator is the standard's, not another domain's or a function's."""
-        return domain in (None, "", "ai.onnx") and (domain or "", op) not in self._functions
+        return is_standard(domain) and (domain or "", op) not in self._functions
 
     def _is_foldable(self, node: NodeProto) -> bool:
-        if not self.is_standard(node.domain, node.op_type) or node.op_type in RANDOM | QUANTIZED:
+        known = traits(node.op_type)
+        if not self.is_standard(node.domain, node.op_type) or known.random or known.quantizes:
             return False
         if self.opset < OLDEST_OPSET or any(a.type in _UNFOLDED for a in node.attribute):
             return False
@@ -233,7 +228,7 @@ def run_node(
     if node.op_type == "GatherElements" and inputs[0] is not None and inputs[1] is not None:
         axis = next((int(a.i) for a in node.attribute if a.name == "axis"), 0)
         return [_gather_elements(inputs[0], inputs[1], axis)]
-    version = opsets.get("", opsets.get("ai.onnx", 1))
+    version = opsets.get("", 1)
     operator = load_op("", node.op_type, version)
     parameters = {"log": lambda *_: None, "opsets": {"": version}, "verbose": 0, "new_ops": None}
     # Overflow and division by zero are the model's own business.

@@ -15,7 +15,7 @@ from onnxac.algebra import Axis, Bias, Channels, Lazy, Obstacle, Sum, Term
 from onnxac.algebra.kernel import Array
 from onnxac.algebra.layout import View, identity
 from onnxac.algebra.term import Mark, number
-from onnxac.inference.constants import QUANTIZED
+from onnxac.graph.operators import traits
 from onnxac.inference.dims import Dim, Shape
 from onnxac.inference.facts import Facts
 from onnxac.inference.windows import OPERANDS
@@ -123,7 +123,7 @@ class Context:
         if tensor.name in self.facts.failures:
             why = self.facts.failures[tensor.name]
             return Obstacle("constant", f"{name} can't be computed: {why}")
-        if tensor.inputs and tensor.inputs[0].op in QUANTIZED:
+        if tensor.inputs and traits(tensor.inputs[0].op).quantizes:
             return Obstacle("constant", f"{name} is quantized")
         return Obstacle("constant", f"{name} is computed from the model's inputs")
 

@@ -26,18 +26,13 @@ from onnx import NodeProto
 
 from onnxac.algebra import Axis, Lazy, Sum, Term
 from onnxac.algebra.kernel import Array
+from onnxac.graph.operators import traits
 from onnxac.inference.constants import OLDEST_OPSET, run_node
 from onnxac.inference.dims import Extent
 from onnxac.inference.stored import Values
 from onnxac.lowering.context import Context, moved
 from onnxac.lowering.labels import Located, locate
 
-# Operators that move data, and the inputs that are moved; None for all of them.
-_MOVED: dict[str, tuple[int, ...] | None] = {
-    "Pad": (0,), "ScatterND": (0, 2), "ScatterElements": (0, 2), "Transpose": (0,),
-    "Slice": (0,), "Concat": None, "Gather": (0,), "Reshape": (0,), "Identity": (0,),
-    "Squeeze": (0,), "Unsqueeze": (0,), "Flatten": (0,), "Expand": (0,), "Where": (1, 2),
-}  # fmt: skip
 # A region without any of these is lowered operator by operator.
 _TELLING = {"ScatterND", "ScatterElements", "Concat", "Where", "Gather"}
 _MAX_NODES = 20_000
@@ -105,7 +100,7 @@ class Regions:
     def _moves(self, node: gs.Node) -> bool:
         """Whether the node only moves data; a reduction computes with what is there."""
         return (
-            node.op in _MOVED
+            traits(node.op).moves != ()
             and self._context.is_standard(node)
             and node.attrs.get("reduction", "none") == "none"
             and all(self._facts.fault(t.name) is None for t in node.outputs)
@@ -166,7 +161,7 @@ class Regions:
         if node.op in ("Shape", "Size"):
             name = node.inputs[0].name
             return [(name, "shape" if self._context.is_float(name) else "index")]
-        moved = _MOVED[node.op] if role != "index" else ()
+        moved = traits(node.op).moves if role != "index" else ()
         return [
             (t.name, role if moved is None or n in moved else "index")
             for n, t in enumerate(node.inputs)

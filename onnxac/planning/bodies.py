@@ -29,7 +29,8 @@ from onnx import (
 from onnx.external_data_helper import uses_external_data
 
 from onnxac.graph.model import Model, captured_names
-from onnxac.inference.constants import QUANTIZED, RANDOM, run_node
+from onnxac.graph.operators import traits
+from onnxac.inference.constants import run_node
 from onnxac.inference.facts import Facts
 from onnxac.inference.stored import Values, flaw
 
@@ -150,7 +151,8 @@ class _Body:
 
     def _computed(self, node: NodeProto) -> dict[str, Values] | None:
         """The node's outputs, where all it reads are small constants."""
-        if node.op_type in RANDOM | QUANTIZED or any(a.ref_attr_name for a in node.attribute):
+        known = traits(node.op_type)
+        if known.random or known.quantizes or any(a.ref_attr_name for a in node.attribute):
             return None
         values = [self._value(i) if i else None for i in node.input]
         if any(v is None for v, i in zip(values, node.input, strict=True) if i):

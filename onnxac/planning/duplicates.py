@@ -25,13 +25,12 @@ from onnx import NodeProto, TensorProto, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
 from onnxac.graph.model import Model
+from onnxac.graph.operators import traits
 from onnxac.graph.rewiring import Rewiring
-from onnxac.inference.constants import RANDOM
 from onnxac.inference.facts import Facts
 from onnxac.inference.stored import flaw
 
 # Dropout draws unless it does nothing, and then it is gone before.
-_DIFFERS = RANDOM | {"Dropout"}
 # Two operands in either order give the same bits.
 _COMMUTATIVE = {"Add", "Mul", "And", "Or", "Xor", "Equal"}
 # Bytes at each end of a constant that are compared before all of it is.
@@ -124,7 +123,8 @@ def _is_deterministic(node: NodeProto, facts: Facts) -> bool:
     bodies = [g for a in node.attribute for g in (a.g, *a.graphs) if g.node]
     return (
         facts.is_standard(node.domain, node.op_type)
-        and node.op_type not in _DIFFERS
+        and not traits(node.op_type).random
+        and node.op_type != "Dropout"
         and all(_is_deterministic(n, facts) for g in bodies for n in g.node)
     )
 

@@ -15,25 +15,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import onnx_graphsurgeon as gs
-from onnx import TensorProto
 
 from onnxac.graph.model import Model
 from onnxac.graph.rewiring import Rewiring
 from onnxac.inference.constants import OLDEST_OPSET
 from onnxac.inference.dims import Shape
 from onnxac.inference.facts import Facts
+from onnxac.planning.precision import holds
 
 _ONE_OF_ONE = ("Concat", "Sum", "Max", "Min", "Mean")
-# Every value of the key's type is one of these types, too: there and back changes nothing.
-_WIDER: dict[int, frozenset[int]] = {
-    TensorProto.FLOAT: frozenset({TensorProto.DOUBLE}),
-    TensorProto.FLOAT16: frozenset({TensorProto.FLOAT, TensorProto.DOUBLE}),
-    TensorProto.BFLOAT16: frozenset({TensorProto.FLOAT, TensorProto.DOUBLE}),
-    TensorProto.INT32: frozenset({TensorProto.INT64, TensorProto.DOUBLE}),
-    TensorProto.BOOL: frozenset(
-        {TensorProto.INT32, TensorProto.INT64, TensorProto.FLOAT, TensorProto.DOUBLE}
-    ),
-}
 
 
 def drop_noops(
@@ -119,10 +109,12 @@ def _cast(noop: _Noop) -> gs.Tensor | None:
     if made is None:
         return None
     own = noop.facts.dtype(noop.data.name)
+    if own is None:
+        return None
     if own == made:
         return noop.data
     before = noop.before("Cast", "CastLike")
-    if before and own in _WIDER.get(made, ()) and noop.facts.dtype(before.data.name) == made:
+    if before and holds(own, made) and noop.facts.dtype(before.data.name) == made:
         return before.data
     return None
 

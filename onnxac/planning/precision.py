@@ -26,12 +26,15 @@ _WIDER: dict[int, frozenset[int]] = {
     TensorProto.FLOAT16: frozenset({TensorProto.FLOAT, TensorProto.DOUBLE}),
     TensorProto.BFLOAT16: frozenset({TensorProto.FLOAT, TensorProto.DOUBLE}),
     TensorProto.FLOAT: frozenset({TensorProto.DOUBLE}),
-    TensorProto.DOUBLE: frozenset(),
+    TensorProto.INT32: frozenset({TensorProto.INT64, TensorProto.DOUBLE}),
+    TensorProto.BOOL: frozenset(
+        {TensorProto.INT32, TensorProto.INT64, TensorProto.FLOAT, TensorProto.DOUBLE}
+    ),
 }
 
 
 def holds(wide: int | None, narrow: int | None) -> bool:
-    """Whether each value of one float type is one of the other's; an unknown type is any."""
+    """Whether each value of one element type is one of the other's; an unknown type is any."""
     return None in (wide, narrow) or wide == narrow or wide in _WIDER.get(narrow or 0, ())
 
 

@@ -19,6 +19,7 @@ import onnx_graphsurgeon as gs
 from onnxac.algebra import Obstacle
 from onnxac.graph.model import Model
 from onnxac.graph.names import Names
+from onnxac.graph.operators import is_standard, traits
 from onnxac.inference.dims import static
 from onnxac.inference.facts import Facts
 from onnxac.inference.windows import window_axes
@@ -26,14 +27,13 @@ from onnxac.planning.cost import Cost
 from onnxac.planning.horizontal import Branch, Stack, lengths, weigh
 from onnxac.planning.steps import size
 
-_ELEMENTWISE = {
-    "Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "Elu", "Selu", "Celu",
-    "Softplus", "Softsign", "Mish", "Gelu", "Swish", "Erf", "Exp", "Abs", "Sqrt", "Clip", "PRelu",
-    "ThresholdedRelu",
-}  # fmt: skip
-_POOLS = {"MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool"}
-_BENT = _ELEMENTWISE | {"MaxPool", "LpPool", "GlobalMaxPool"}
 _AFFINE = {"BatchNormalization", "Mul", "Div", "Add", "Sub"}
+
+
+def _bends(node: gs.Node) -> bool:
+    """Whether the operator is one channel by channel, and not linear."""
+    known = traits(node.op, node.domain)
+    return known.channelwise and not known.averages
 
 
 class Commuter:
@@ -60,7 +60,7 @@ class Commuter:
                 continue
             if any(t.name in self._kept for t in node.outputs):
                 continue
-            if node.op in _ELEMENTWISE:
+            if traits(node.op).elementwise:
                 self._through_transpose(node)
             elif node.op in _AFFINE:
                 self._before_pool(node)
@@ -212,7 +212,7 @@ class Commuter:
     def _bends(self, branch: Branch, concat: gs.Node) -> bool:
         """Whether what follows a branch is not linear: otherwise it may merge further yet."""
         readers = concat.outputs[0].outputs
-        return any(n.op in _BENT for n in branch.chain) or all(n.op in _BENT for n in readers)
+        return any(map(_bends, branch.chain)) or all(map(_bends, readers))
 
     def _stacked(self, node: gs.Node, run: Sequence[Branch], whole: bool, credit: Cost) -> Stack:
         """Join the branches before their chain, and let one chain follow."""
@@ -248,11 +248,7 @@ class Commuter:
         if tensor.name in self._fixed or len(tensor.outputs) != 1 or len(tensor.inputs) != 1:
             return None
         maker: gs.Node = tensor.inputs[0]
-        if sum(t is tensor for t in tensor.outputs[0].inputs) != 1 or maker.domain not in (
-            None,
-            "",
-            "ai.onnx",
-        ):
+        if sum(t is tensor for t in tensor.outputs[0].inputs) != 1 or not is_standard(maker.domain):
             return None
         return maker if not ops or maker.op in ops else None
 
@@ -264,7 +260,7 @@ class Commuter:
         )
 
     def _is_channelwise(self, node: gs.Node) -> bool:
-        return node.op in _ELEMENTWISE | _POOLS and self._is_unary(node)
+        return traits(node.op).channelwise and self._is_unary(node)
 
     def _same_operator(self, a: gs.Node, b: gs.Node) -> bool:
         def constants(node: gs.Node) -> list[object]:

@@ -13,6 +13,7 @@ from onnx import ModelProto, NodeProto
 
 from onnxac.graph.files import external_tensors, graph_tensors
 from onnxac.graph.model import from_proto
+from onnxac.graph.operators import is_standard
 from onnxac.inference.dims import Extent, Shape
 from onnxac.inference.facts import Facts
 from onnxac.planning.cost import NOMINAL_EXTENT
@@ -38,7 +39,7 @@ def model_info(
         path=path,
         sha256=digest,
         ir_version=model.ir_version,
-        opset=next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1),
+        opset=next((o.version for o in model.opset_import if is_standard(o.domain)), 1),
         producer=" ".join(filter(None, (model.producer_name, model.producer_version))),
         stats=graph_stats(model, facts, added or {}),
     )
@@ -71,21 +72,23 @@ def graph_stats(model: ModelProto, facts: Facts, added: Mapping[str, Shape]) -> 
     def shape(name: str) -> Shape | None:
         return stored.get(name) or added.get(name) or facts.shape(name)
 
-    macs = [_macs(n, shape) for n in graph.node]
+    counts = [macs(n, shape) for n in graph.node]
     dynamic = any(isinstance(d, Extent) for i in graph.input for d in facts.shape(i.name) or ())
     return GraphStats(
         nodes=len(graph.node),
         ops=dict(sorted(Counter(map(_operator, graph.node)).items())),
         parameters=sum(math.prod(t.dims) for t in graph_tensors(graph)),
         bytes=model.ByteSize() + sum(_external_bytes(t) for t in external_tensors(model)),
-        macs=None if any(m is None for m in macs) else round(sum(m for m in macs if m is not None)),
+        macs=None
+        if any(m is None for m in counts)
+        else round(sum(m for m in counts if m is not None)),
         nominal_size=NOMINAL_EXTENT if dynamic else None,
     )
 
 
 def _operator(node: NodeProto) -> str:
     """The operator type, with its domain where that is not the standard's."""
-    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+    return node.op_type if is_standard(node.domain) else f"{node.domain}.{node.op_type}"
 
 
 def _external_bytes(tensor: onnx.TensorProto) -> int:
@@ -93,7 +96,7 @@ def _external_bytes(tensor: onnx.TensorProto) -> int:
     return int(math.prod(tensor.dims)) * width
 
 
-def _macs(node: NodeProto, shape: Callable[[str], Shape | None]) -> float | None:
+def macs(node: NodeProto, shape: Callable[[str], Shape | None]) -> float | None:
     """Multiply-adds of one node; 0 for operators that have none to speak of."""
     if node.domain or node.op_type not in ("Conv", "ConvTranspose", "MatMul", "Gemm"):
         return 0.0

@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 
 from onnxac.algebra import Obstacle, Sum
 from onnxac.graph.model import Model, captured_names
+from onnxac.graph.operators import is_standard, traits
 from onnxac.graph.reachable import alive
 from onnxac.inference.constants import OLDEST_OPSET
 from onnxac.inference.facts import Facts
@@ -25,9 +26,7 @@ from onnxac.planning.plan import node_cost
 from onnxac.planning.reordering import Commuter
 from onnxac.planning.search import Blocked
 
-_STANDARD = (None, "", "ai.onnx")
 _NESTED = ("If", "Loop", "Scan")
-_WEIGHTED = frozenset({"Conv", "ConvTranspose", "BatchNormalization", "Gemm"})
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
 
 
 def _nested(model: Model, node: gs.Node) -> Obstacle | None:
-    if node.op in _NESTED and model.inner_operators(node) & _WEIGHTED:
+    if node.op in _NESTED and any(traits(op).weighted for op in model.inner_operators(node)):
         return Obstacle("subgraph", "what is inside of its body is left as it is")
     return None
 
@@ -148,7 +147,7 @@ def _definition(
 ) -> Lowered:
     if node.outputs[index].name in left:
         return left[node.outputs[index].name]
-    if node.domain not in _STANDARD:
+    if not is_standard(node.domain):
         return Obstacle("custom", f"{node.domain}.{node.op} is not a standard operator")
     return region.definition if region else lower(node, index, context)
 
