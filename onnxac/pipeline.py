@@ -25,15 +25,17 @@ from onnxac.graph.files import (
     read_lazily,
     require_valid,
 )
+from onnxac.graph.fixed import fixed, unmatched
 from onnxac.graph.model import Model, Store, assemble, from_proto
+from onnxac.inference.facts import Facts
 from onnxac.planning.plan import make_plan
-from onnxac.planning.reshapes import join_reshapes
+from onnxac.planning.reordering import reorder
 from onnxac.planning.statistics import digest_of, model_info
-from onnxac.planning.survey import survey, unmatched
+from onnxac.planning.survey import survey, untouched
 from onnxac.report import DIFFERENT, DROPPED, FAILS, Fusion, NodeRef, Refusal, Report, Verification
 from onnxac.rewriting import changes as account
 from onnxac.rewriting.rewrite import Rewriter
-from onnxac.rewriting.sharing import share_constants
+from onnxac.simplifying import join_reshapes, share_constants, simplify
 
 ModelOrPath = ModelProto | str | os.PathLike[str]
 
@@ -348,14 +350,18 @@ def _fused(
     store: Store | None,
     without: frozenset[str],
 ) -> tuple[ModelProto, Report]:
-    seen = survey(original, freeze=options.freeze_initializers, keep=options.keep)
+    facts = Facts(original, freeze=options.freeze_initializers)
+    stay = fixed(original, options.keep)
+    gone = simplify(original, facts, stay)
+    left = untouched(original, facts, stay)
+    seen = survey(original, stay, left, reorder(original, facts, stay, left))
     roll = account.Roll(original)
     plan = make_plan(seen.definitions, seen.costs, seen.pinned, seen.named, seen.facts)
     applied = Rewriter(original, seen.facts, seen.folding).apply(
         plan, without, partial(options.progress, "merging")
     )
     fusions = account.fusions(roll, applied)
-    joined = join_reshapes(original, seen.facts, seen.named, seen.kept)
+    joined = join_reshapes(original, seen.facts, stay.named, stay.kept)
     share_constants(original.graph)
     result = assemble(original, freeze=options.freeze_initializers, store=store)
     return result, Report(
@@ -369,9 +375,9 @@ def _fused(
         after=model_info(result, seen.facts, digest="", added=applied.dims),
         fusions=fusions,
         refusals=account.refusals(roll, seen.definitions, [*seen.blocked, *applied.blocked]),
-        folded=seen.inside + len(applied.removed) - sum(len(f.removed) for f in fusions),
-        idle=len(seen.idle) + len(joined),
-        repeated=len(seen.repeated),
+        folded=gone.inside + len(applied.removed) - sum(len(f.removed) for f in fusions),
+        idle=len(gone.idle) + len(joined),
+        repeated=len(gone.repeated),
         verification=None,
         tools=tools(),
         command=options.command,

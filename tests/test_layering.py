@@ -21,6 +21,7 @@ ROWS: list[set[str]] = [
     {"disk", "wire"},
     {"graph"},
     {"inference"},
+    {"simplifying"},
     {"lowering"},
     {"planning"},
     {"rewriting"},

@@ -8,6 +8,7 @@ use `windows`, which keeps dynamic extents as a formula over the input's.
 from __future__ import annotations
 
 import re
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,12 @@ class Facts(Constants):
         for node in graph.node:
             self._visit(node)
         self._types.clear()
+
+    def copy(self) -> Facts:
+        """The same knowledge, for a pass that adds tensors; constants are shared."""
+        other = copy(self)
+        other._dtypes, other._shapes = dict(self._dtypes), dict(self._shapes)
+        return other
 
     def _note(self, name: str, kind: TypeProto) -> None:
         self._types[name] = self.define(name, kind)

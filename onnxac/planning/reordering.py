@@ -11,15 +11,18 @@ takes, the others because an operator less is left. `stack` has the estimate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxac.algebra import Obstacle
+from onnxac.graph.fixed import Fixed
 from onnxac.graph.model import Model
 from onnxac.graph.names import Names
 from onnxac.graph.operators import is_standard, traits
+from onnxac.inference.constants import OLDEST_OPSET
 from onnxac.inference.dims import static
 from onnxac.inference.facts import Facts
 from onnxac.inference.windows import window_axes
@@ -36,29 +39,54 @@ def _bends(node: gs.Node) -> bool:
     return known.channelwise and not known.averages
 
 
-class Commuter:
-    """Changes the order of operators in a graph.
+@dataclass(frozen=True)
+class Reordered:
+    """What is known after the order of operators was changed.
 
+    facts     those of before, and of the tensors that are new
+    stacks    Concats whose branches were put together
+    declined  output of a Concat whose branches stay apart → why
+    """
+
+    facts: Facts
+    stacks: tuple[Stack, ...]
+    declined: dict[str, Obstacle]
+
+
+def reorder(model: Model, facts: Facts, fixed: Fixed, left: Collection[str]) -> Reordered:
+    """Apply all rules once, in graph order, to the graph itself.
+
+    left  outputs of nodes to leave alone
+
+    Ensures that every tensor which keeps its name keeps its value. `facts` are not touched.
+    """
+    commuter = _Commuter(model, facts.copy(), fixed.named, left)
+    stacks = commuter.run() if facts.opset >= OLDEST_OPSET else []
+    return Reordered(commuter.facts, tuple(stacks), commuter.declined)
+
+
+class _Commuter:
+    """The rules, and the graph that they change.
+
+    facts  its own: tensors that it makes are added
     named  tensors needed by name
-    kept   outputs of nodes to leave alone
+    left   outputs of nodes to leave alone
     """
 
     def __init__(
-        self, model: Model, facts: Facts, named: frozenset[str], kept: frozenset[str]
+        self, model: Model, facts: Facts, named: frozenset[str], left: Collection[str]
     ) -> None:
-        self._graph, self._facts = model.graph, facts
-        self._fixed, self._kept = named | kept, kept
+        self._graph, self.facts = model.graph, facts
+        self._fixed, self._left = named.union(left), left
         self._name = Names(model).unique
-        # Concats whose branches stay apart: output → why.
         self.declined: dict[str, Obstacle] = {}
 
     def run(self) -> list[Stack]:
-        """Apply all rules once, in graph order."""
         stacks: list[Stack] = []
         for node in list(self._graph.nodes):
-            if not self._facts.is_standard(node.domain, node.op):
+            if not self.facts.is_standard(node.domain, node.op):
                 continue
-            if any(t.name in self._kept for t in node.outputs):
+            if any(t.name in self._left for t in node.outputs):
                 continue
             if traits(node.op).elementwise:
                 self._through_transpose(node)
@@ -92,7 +120,7 @@ class Commuter:
 
     def _before_pool(self, node: gs.Node) -> None:
         flowing = [
-            i for i, t in enumerate(node.inputs) if t.name and not self._facts.is_constant(t.name)
+            i for i, t in enumerate(node.inputs) if t.name and not self.facts.is_constant(t.name)
         ]
         if len(flowing) != 1 or (node.op == "Div" and flowing[0]):
             return
@@ -105,7 +133,7 @@ class Commuter:
             or (pool.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"))
         ):
             return
-        if not self._is_per_channel(node, len(self._facts.shape(pool.inputs[0].name) or ())):
+        if not self._is_per_channel(node, len(self.facts.shape(pool.inputs[0].name) or ())):
             return
         source, out = pool.inputs[0], node.outputs[0]
         inner = self._like(source, out.name)
@@ -120,8 +148,8 @@ class Commuter:
         if node.op == "BatchNormalization":
             return len(node.outputs) == 1
         for tensor in node.inputs:
-            if self._facts.is_constant(tensor.name):
-                shape = static(self._facts.shape(tensor.name) or (0, 0))
+            if self.facts.is_constant(tensor.name):
+                shape = static(self.facts.shape(tensor.name) or (0, 0))
                 wide = [i - len(shape) for i, d in enumerate(shape) if d != 1]
                 if len(shape) > rank or wide not in ([], [1 - rank]):
                     return False
@@ -130,7 +158,7 @@ class Commuter:
     # u(a), u(b) → Concat.
 
     def _behind_concat(self, node: gs.Node) -> list[Stack]:
-        shape = self._facts.shape(node.outputs[0].name)
+        shape = self.facts.shape(node.outputs[0].name)
         if (
             shape is None
             or len(node.inputs) < 2
@@ -159,7 +187,7 @@ class Commuter:
         for count in range(len(run), 1, -1):
             whole = count == len(node.inputs)
             if whole or self._bends(run[0], node):
-                found = weigh(run[:count], self._facts, whole=whole)
+                found = weigh(run[:count], self.facts, whole=whole)
                 if isinstance(found, Cost):
                     return run[:count], found
                 declined = declined or found
@@ -177,10 +205,10 @@ class Commuter:
         top = chain[0].inputs[0] if chain else tensor
         while node is not None and node.op in ("BatchNormalization", "Identity"):
             node = self._only_maker(node.inputs[0])
-        if node is None or node.op != "Conv" or not self._facts.is_constant(node.inputs[1].name):
+        if node is None or node.op != "Conv" or not self.facts.is_constant(node.inputs[1].name):
             return None
-        weight = static(self._facts.shape(node.inputs[1].name) or ())
-        source = self._facts.shape(node.inputs[0].name)
+        weight = static(self.facts.shape(node.inputs[1].name) or ())
+        source = self.facts.shape(node.inputs[0].name)
         if source is None or len(weight) < 3 or node.attrs.get("group", 1) != 1:
             return None
         axes = window_axes(node.attrs, [int(k or 0) for k in weight[2:]], static(source[2:]))
@@ -194,7 +222,7 @@ class Commuter:
         if first is None:
             return []
         run = [first]
-        known = lengths(first, self._facts)
+        known = lengths(first, self.facts)
         for branch in branches[1:]:
             if branch is None or branch.conv.inputs[0] is not first.conv.inputs[0]:
                 break
@@ -243,7 +271,7 @@ class Commuter:
 
     def _only_maker(self, tensor: gs.Tensor, *ops: str) -> gs.Node | None:
         """The node that makes a tensor which one node only reads, once."""
-        if self._facts.fault(tensor.name) is not None:
+        if self.facts.fault(tensor.name) is not None:
             return None
         if tensor.name in self._fixed or len(tensor.outputs) != 1 or len(tensor.inputs) != 1:
             return None
@@ -255,7 +283,7 @@ class Commuter:
     def _is_unary(self, node: gs.Node) -> bool:
         """Whether all further operands are constants of one element."""
         return len(node.outputs) == 1 and all(
-            not t.name or (self._facts.is_constant(t.name) and size(self._facts.shape(t.name)) == 1)
+            not t.name or (self.facts.is_constant(t.name) and size(self.facts.shape(t.name)) == 1)
             for t in node.inputs[1:]
         )
 
@@ -264,7 +292,7 @@ class Commuter:
 
     def _same_operator(self, a: gs.Node, b: gs.Node) -> bool:
         def constants(node: gs.Node) -> list[object]:
-            values = [self._facts.value(t.name) if t.name else None for t in node.inputs[1:]]
+            values = [self.facts.value(t.name) if t.name else None for t in node.inputs[1:]]
             return [None if v is None else np.asarray(v).tolist() for v in values]
 
         return a.op == b.op and a.attrs == b.attrs and constants(a) == constants(b)
@@ -272,7 +300,7 @@ class Commuter:
     def _like(self, tensor: gs.Tensor, wish: str, channels: int | None = None) -> gs.Variable:
         """A new tensor of the same type, but for the number of channels."""
         made = gs.Variable(self._name(f"{wish}_moved"))
-        self._facts.define_like(made.name, tensor.name, channels)
+        self.facts.define_like(made.name, tensor.name, channels)
         return made
 
     def _position(self, node: gs.Node) -> int:

@@ -15,9 +15,10 @@ import onnx
 
 from onnxac.algebra import Obstacle, Sum, substitute
 from onnxac.algebra.term import Term, reading
+from onnxac.inference.casts import widest
 from onnxac.inference.facts import Facts
 from onnxac.planning.cost import NOTHING, Cost, total
-from onnxac.planning.precision import rounding, widest
+from onnxac.planning.precision import rounding
 from onnxac.planning.recipes import recipe
 
 # What a step may cost: (before, after) → whether it is taken.

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import onnx_graphsurgeon as gs
 
 from onnxac.algebra import Obstacle, Sum
-from onnxac.graph.model import Model, captured_names
+from onnxac.graph.fixed import Fixed
+from onnxac.graph.model import Model
 from onnxac.graph.operators import is_standard, traits
 from onnxac.graph.reachable import alive
-from onnxac.inference.constants import OLDEST_OPSET
 from onnxac.inference.facts import Facts
 from onnxac.lowering import Context, Lowered, lower
 from onnxac.lowering.relocation import Region, Regions
-from onnxac.planning.bodies import simplify_bodies
 from onnxac.planning.cost import Cost
-from onnxac.planning.duplicates import merge_duplicates
 from onnxac.planning.folding import Folding
 from onnxac.planning.fusible import whole
-from onnxac.planning.noops import drop_noops
 from onnxac.planning.plan import node_cost
-from onnxac.planning.reordering import Commuter
+from onnxac.planning.reordering import Reordered
 from onnxac.planning.search import Blocked
 
 _NESTED = ("If", "Loop", "Scan")
@@ -37,12 +33,8 @@ class Survey:
     costs        tensor → cost of the nodes that make it now
     pinned       tensor → why it has to stay
     named        tensors needed by their very name: outputs, and what subgraphs read
-    kept         outputs of the nodes to leave alone
     folding      which computed constants will be stored
     blocked      nodes that could have been linear, and why they are not
-    idle         nodes that did nothing; they are gone already
-    repeated     nodes that computed what another one computes; gone, too
-    inside       number of nodes that are gone from bodies of If, Loop, Scan and functions
     """
 
     facts: Facts
@@ -50,31 +42,24 @@ class Survey:
     costs: dict[str, Cost]
     pinned: dict[str, str]
     named: frozenset[str]
-    kept: frozenset[str]
     folding: Folding
     blocked: tuple[Blocked, ...]
-    idle: tuple[gs.Node, ...]
-    repeated: tuple[gs.Node, ...]
-    inside: int
 
 
-def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> Survey:
-    """Look at every node once.
-
-    freeze  take initializers that are also graph inputs as constants
-    keep    name patterns of nodes to leave alone
-    """
-    facts = Facts(model, freeze=freeze)
-    captured = captured_names(model.proto.graph)
-    named = frozenset(captured | {t.name for t in model.graph.outputs})
-    kept = _kept(model, keep)
-    inside = simplify_bodies(model, facts)
-    idle = drop_noops(model, facts, named, kept)
-    repeated = merge_duplicates(model, facts, named, kept)
+def untouched(model: Model, facts: Facts, fixed: Fixed) -> dict[str, Obstacle]:
+    """Tensors whose nodes are left as they are, and why: as asked, or what runtimes run as one."""
     left = {t: Obstacle("fused", r) for t, r in whole(model.graph.nodes, facts).items()}
-    left |= {t: Obstacle("keep", "it is kept as it is, as asked") for t in kept}
-    commuter = Commuter(model, facts, named, frozenset(left))
-    stacks = {s.tensor: s for s in (commuter.run() if facts.opset >= OLDEST_OPSET else [])}
+    return left | {t: Obstacle("keep", "it is kept as it is, as asked") for t in fixed.kept}
+
+
+def survey(model: Model, fixed: Fixed, left: Mapping[str, Obstacle], moved: Reordered) -> Survey:
+    """Look at every node once; nothing is changed.
+
+    left   tensor → why the node that makes it is left as it is
+    moved  what the reordering of the graph has left to know
+    """
+    facts, named = moved.facts, fixed.named
+    stacks = {s.tensor: s for s in moved.stacks}
     context = Context(facts, model.graph)
     nodes = alive(model.graph.nodes, named, facts.is_constant)
     regions = {r.tensor: r for r in Regions(nodes, context, model.origin, named).find()}
@@ -99,25 +84,13 @@ def survey(model: Model, *, freeze: bool = False, keep: Sequence[str] = ()) -> S
                         own = Cost() if stack.partial else costs[tensor.name]
                         costs[tensor.name] = own + stack.credit
     folding = Folding(facts, named)
-    pinned = {**folding.needed(nodes), **_pins(model, nodes, lowered, captured)}
+    pinned = {**folding.needed(nodes), **_pins(fixed, nodes, lowered)}
     # A part of a Concat is joined to become one convolution, not to be spread out again.
     pinned |= {s.tensor: f"{s.tensor} is one convolution's" for s in stacks.values() if s.partial}
     definitions = {t: s for t, s in lowered.items() if isinstance(s, Sum)}
-    obstacles = {t: o for t, o in lowered.items() if isinstance(o, Obstacle)} | commuter.declined
+    obstacles = {t: o for t, o in lowered.items() if isinstance(o, Obstacle)} | moved.declined
     blocked = tuple(Blocked(t, o) for t, o in obstacles.items())
-    return Survey(
-        facts,
-        definitions,
-        costs,
-        pinned,
-        named,
-        kept,
-        folding,
-        blocked,
-        tuple(idle),
-        tuple(repeated),
-        inside,
-    )
+    return Survey(facts, definitions, costs, pinned, named, folding, blocked)
 
 
 def _nested(model: Model, node: gs.Node) -> Obstacle | None:
@@ -126,24 +99,12 @@ def _nested(model: Model, node: gs.Node) -> Obstacle | None:
     return None
 
 
-def unmatched(model: Model, keep: Sequence[str]) -> list[str]:
-    """The patterns of `keep` that no node has a name like."""
-    names = [n.name for n in model.graph.nodes]
-    return [p for p in keep if not any(fnmatch.fnmatchcase(n, p) for n in names)]
-
-
-def _kept(model: Model, keep: Sequence[str]) -> frozenset[str]:
-    """Outputs of the nodes to leave alone."""
-    nodes = (n for n in model.graph.nodes if any(fnmatch.fnmatchcase(n.name, p) for p in keep))
-    return frozenset(t.name for n in nodes for t in n.outputs if t.name)
-
-
 def _definition(
     node: gs.Node,
     index: int,
     context: Context,
     region: Region | None,
-    left: dict[str, Obstacle],
+    left: Mapping[str, Obstacle],
 ) -> Lowered:
     if node.outputs[index].name in left:
         return left[node.outputs[index].name]
@@ -152,11 +113,9 @@ def _definition(
     return region.definition if region else lower(node, index, context)
 
 
-def _pins(
-    model: Model, nodes: Sequence[gs.Node], lowered: dict[str, Lowered], captured: set[str]
-) -> dict[str, str]:
-    pinned = {t.name: f"{t.name} is an output of the model" for t in model.graph.outputs}
-    for name in captured:
+def _pins(fixed: Fixed, nodes: Sequence[gs.Node], lowered: dict[str, Lowered]) -> dict[str, str]:
+    pinned = {t: f"{t} is an output of the model" for t in fixed.outputs}
+    for name in fixed.captured:
         pinned.setdefault(name, f"{name} is read inside a subgraph")
     for node in nodes:
         linear = [isinstance(lowered.get(t.name), Sum) for t in node.outputs if t.name]

@@ -18,9 +18,9 @@ from onnxac.algebra import Axis, Lazy, Obstacle, Term
 from onnxac.algebra.kernel import Array
 from onnxac.algebra.layout import GROUPED, Entry
 from onnxac.graph.operators import runs
+from onnxac.inference.casts import widest
 from onnxac.inference.dims import Dim, Extent
 from onnxac.planning.cost import IMPOSSIBLE, Cost, total, window_cost
-from onnxac.planning.precision import widest
 from onnxac.planning.site import Piece, Site
 from onnxac.planning.steps import FAR, Dims, Step, Weight, grown, padded, rearranged, size, sliced
 from onnxac.planning.windows import Window

@@ -18,10 +18,10 @@ import onnx_graphsurgeon as gs
 
 from onnxac.graph.model import Model
 from onnxac.graph.rewiring import Rewiring
+from onnxac.inference.casts import holds
 from onnxac.inference.constants import OLDEST_OPSET
 from onnxac.inference.dims import Shape
 from onnxac.inference.facts import Facts
-from onnxac.planning.precision import holds
 
 _ONE_OF_ONE = ("Concat", "Sum", "Max", "Min", "Mean")
 
