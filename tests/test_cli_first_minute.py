@@ -13,7 +13,9 @@ from cli_harness import ACNET, NETWORK, REPVGG, REPVGG_FUSED, on_terminal, onnxa
 from onnxac.cli import run
 from onnxac.cli.arguments import complete
 from onnxac.gate import UNFIXED
+from onnxac.pipeline import inspect
 from onnxac.proof import verify
+from onnxac.render.numbers import short, size
 
 Capture = pytest.CaptureFixture[str]
 COMMANDS = ("optimize", "verify", "check")
@@ -227,16 +229,51 @@ def test_help_names_no_types_of_python() -> None:
 @pytest.mark.parametrize("width", [80, 40, 20])
 def test_everything_holds_at_any_width(width: int) -> None:
     for line in (
-        ("optimize", NETWORK, "out.onnx", "--no-verify"),
+        ("optimize", NETWORK, "out.onnx", "--report", "r.json"),
         ("explain", NETWORK, "-v", "--keep", "/0/*"),
         ("bench", ACNET, ACNET, "--runs", "2"),
         ("diff", NETWORK, ACNET, "-o", "d.html"),
+        ("verify", NETWORK, REPVGG_FUSED, "-v"),
+        ("certify", NETWORK, "out.onnx", "--report", "r.json", "-v"),
     ):
         sent = on_terminal(*line, env={"COLUMNS": str(width), "NO_COLOR": "1"})
         shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent)
         # Remarks are copied, as places of files are, and are left whole.
         lines = [s for s in re.split(r"[\r\n]+", shown) if not s.startswith(("Wrote", "onnxac: "))]
         assert max(map(len, lines)) <= width, line
+
+
+@pytest.mark.parametrize("width", [80, 40, 20])
+def test_no_figure_is_lost_where_it_is_narrow(width: int) -> None:
+    env = {"COLUMNS": str(width), "NO_COLOR": "1"}
+    sent = on_terminal("optimize", NETWORK, "out.onnx", "--no-verify", env=env)
+    shown = re.sub(r"\s+", " ", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent))
+    stats = inspect(NETWORK)
+    for before, after in (
+        (short(stats.before.stats.parameters), short(stats.after.stats.parameters)),
+        (size(stats.before.stats.bytes), size(stats.after.stats.bytes)),
+    ):
+        assert re.search(rf"{before},? {after}", shown)
+    sent = on_terminal("bench", ACNET, ACNET, "--runs", "2", env=env)
+    assert len(re.findall(r"\d [µm]s", sent)) >= 2
+
+
+def test_a_long_name_is_whole_in_a_file() -> None:
+    model, name = onnx.load(ACNET), "a" * 70
+    for node in model.graph.node:
+        node.input[:] = [name if i == "input" else i for i in node.input]
+    model.graph.input[0].name = name
+    onnx.save(model, "in.onnx")
+    assert run(["optimize", "in.onnx", "out.onnx", "--report", "r.json", "-q"]) == 0
+    assert name in onnxac("certify", "in.onnx", "out.onnx", "--report", "r.json", "-v").out
+
+
+def test_certify_takes_a_model_by_standard_input() -> None:
+    assert run(["optimize", str(ACNET), "out.onnx", "--report", "r.json", "-q"]) == 0
+    with_input = ("certify", "-", "out.onnx", "--report", "r.json")
+    ran = onnxac(*with_input, stdin=ACNET.read_bytes())
+    assert (ran.code, ran.stderr) == (0, "")
+    assert "1 of 1 change certified" in ran.out
 
 
 def test_progress_is_measured() -> None:

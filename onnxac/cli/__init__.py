@@ -147,8 +147,8 @@ def _refused(error: OSError) -> OutputError:
 
 
 def _hide_type(parameter: Any) -> None:
-    """Newer Typers show an argument's type in Python beside its name, <list[Path]>."""
-    if parameter.param_type_name == "argument":
+    """Newer Typers show a type in Python, <list[Path]> of an argument and <bool> of a switch."""
+    if parameter.param_type_name == "argument" or parameter.is_flag:
         parameter.display_type_rich = lambda **_: None
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from onnxac.cli.options import After, Before, Color, Quiet, Verbose, flag
 from onnxac.cli.screen import screen_of
+from onnxac.cli.streams import at_paths
 from onnxac.errors import LimitError, VerificationError
-
-if TYPE_CHECKING:
-    pass
 
 ReportFile = Annotated[
     Path,
@@ -51,11 +49,14 @@ def certify(
         from onnxac.render.document import read_report
 
         told = read_report(report)
-        models = read(before), read(after)
-        folders = str(before.resolve().parent), str(after.resolve().parent)
-        found = examine(*models, told.fusions, folders, partial(screen.step, "certifying"))
-    for path, info in ((before, told.before), (after, told.after)):
-        if digest_of(path) != info.sha256:
+        tick = partial(screen.step, "certifying")
+        with at_paths((before, after)) as paths:
+            models = read(paths[0]), read(paths[1])
+            folders = str(paths[0].resolve().parent), str(paths[1].resolve().parent)
+            found = examine(*models, told.fusions, folders, tick)
+            digests = [digest_of(path) for path in paths]
+    for path, digest, info in zip((before, after), digests, (told.before, told.after), strict=True):
+        if digest != info.sha256:
             screen.notice(f"{path}: is not the file that {report} is about")
     screen.show(*certificates(told.fusions, found, screen.details))
     failed = [f for f, c in zip(told.fusions, found, strict=True) if c.verdict == "fails"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from rich.console import RenderableType
 from rich.text import Text
 
 from onnxac.render import numbers
+from onnxac.render.columns import Entry
 from onnxac.render.safe import one_line
 from onnxac.report import FAILS, HOLDS, Certificate, CertifiedSource, Fusion
 
@@ -47,24 +49,20 @@ def sizes(source: CertifiedSource) -> str:
         f"{tried}" if least is None else "any" if least == 1 else f"{least} and more"
         for tried, least in zip(shape, source.least, strict=False)
     ]
-    return f"{one_line(source.name, 60)} [{', '.join(axes)}]"
+    return f"{one_line(source.name)} [{', '.join(axes)}]"
 
 
 def certificates(
     fusions: Iterable[Fusion], found: Sequence[Certificate], details: bool
-) -> list[Text]:
+) -> list[RenderableType]:
     """The verdict, and a line for each change that does not hold; with `details`, for all."""
     failing = any(c.verdict == FAILS for c in found)
     good = all(c.holds for c in found)
     mark, style = _MARKS[FAILS] if failing else _MARKS[HOLDS] if good else _OPEN
-    lines = [Text.assemble((f"{mark} ", style), (verdict(found), "bold"))]
+    lines: list[RenderableType] = [Entry(Text(f"{mark} ", style), Text(verdict(found), "bold"))]
     for fusion, certificate in zip(fusions, found, strict=True):
         if details or not certificate.holds:
             mark, style = _MARKS.get(certificate.verdict, _OPEN)
-            lines.append(
-                Text.assemble(
-                    (f"  {mark} ", style),
-                    f"{one_line(fusion.output, 60)}: {one_line(sentence(certificate))}",
-                )
-            )
+            said = f"{one_line(fusion.output)}: {one_line(sentence(certificate))}"
+            lines.append(Entry(Text(f"  {mark} ", style), Text(said)))
     return lines

@@ -22,9 +22,9 @@ def latency(found: Latency, before: str, after: str) -> Iterator[RenderableType]
         (
             Column(""),
             Column("", names=True),
-            Column("median", right=True),
-            Column("spread", right=True, rank=1),
-            Column("", rank=2),
+            Column("median", right=True, rank=1),
+            Column("spread", right=True, rank=2),
+            Column("", rank=3, minor=True),
         )
     )
     longest = max(found.before_ms, found.after_ms)

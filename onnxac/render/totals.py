@@ -76,8 +76,10 @@ def table(before: GraphStats, after: GraphStats, latency: Latency | None, detail
     first, *others = totals(before, after, latency)
     changed = [t for t in operators(before, after) if t.trend != "same"]
     shown = changed if details else changed[:OPERATORS_SHOWN]
-    figures = Column("before", right=True), Column("after", right=True)
-    columns = Columns((Column("", names=True), *figures, Column("", right=True, rank=1)))
+    figures = Column("before", right=True, rank=1), Column("after", right=True, rank=1)
+    columns = Columns(
+        (Column("", names=True), *figures, Column("", right=True, rank=2, minor=True))
+    )
     for total in (first, *_indented(shown), *_hidden(changed[len(shown) :]), *others):
         is_operator = total.label.startswith(" ")
         columns.add(
