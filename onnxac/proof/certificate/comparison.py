@@ -21,6 +21,8 @@ RANGE = 2**20
 # Up to this many entries, all of them are read; and in pieces of this many values.
 _ALL, _PIECE = 2**16, 2**20
 _MOST_PROBES = 64
+# As many pieces of impulses are fed; where there would be more, a random choice of them.
+_MOST_PIECES = 64
 Feeds = dict[str, Array]
 
 
@@ -174,6 +176,7 @@ class Comparison:
             probes, grid = self._packed(source, grid, sizes, everywhere)
             width = max(self._count(trial, sizes, everywhere=everywhere) // max(len(grid), 1), 1)
             step = max(_PIECE // max(width, math.prod(shape)), 1)
+            probes, grid = _drawn(probes, grid, step * _MOST_PIECES)
             for start in range(0, int(probes.max(initial=-1)) + 1, step):
                 own = (probes >= start) & (probes < start + step)
                 number = min(step, int(probes.max()) + 1 - start)
@@ -235,6 +238,21 @@ class Comparison:
             e.run(sizes, self.cut.targets, shift=shift, absolute=True)
             for e in (self.after, self.before)
         ]
+
+
+def _drawn(probes: Array, grid: Array, most: int) -> tuple[Array, Array]:
+    """The probes, with their impulses; of more than `most` a random choice, numbered anew.
+
+    A long signal that is reshaped has no positions that stand for others. Dense probes read
+    those that are left out.
+    """
+    count = int(probes.max(initial=-1)) + 1
+    if count <= most:
+        return probes, grid
+    number = np.full(count, -1)
+    number[np.random.default_rng().permutation(count)[:most]] = np.arange(most)
+    kept = number[probes] >= 0
+    return number[probes][kept], grid[kept]
 
 
 # Where these are all that there is, channels meet within the groups of convolutions only.
