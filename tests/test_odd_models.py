@@ -402,3 +402,24 @@ def test_an_odd_operand_is_refused(what: str, known: bool) -> None:
         before.graph.input[0].type.tensor_type.ClearField("shape")
     after, _ = optimize(before, Options(verify=False))
     assert operators(after) == operators(before)
+
+
+def test_a_window_that_is_larger_than_a_constant() -> None:
+    """Runtimes don't agree on how many outputs there are: nothing is stored."""
+    nodes = [
+        helper.make_node("MaxPool", ["v"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Add", ["x", "p"], ["y"]),
+    ]
+    before = model(nodes, {"v": np.ones((1, 2, 1, 1))})
+    after, _ = optimize(before, Options(verify=False))
+    assert operators(after) == ["MaxPool", "Add"]
+
+
+def test_a_bound_that_is_no_number() -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["t"]),
+        helper.make_node("Clip", ["t", "low"], ["y"]),
+    ]
+    before = model(nodes, {"w": W1, "low": np.full(3, -np.inf)})
+    after, _ = optimize(before, Options(verify=False))
+    assert operators(after) == ["Conv", "Clip"]

@@ -48,7 +48,7 @@ def _clip(node: gs.Node, output: int, context: Context) -> Lowered:
         value = attribute(node, name, free)
         if tensor is not None:
             found = context.facts.value(tensor.name) if context.is_constant(tensor) else None
-            if found is None:
+            if found is None or found.size != 1:
                 return None
             value = float(np.asarray(found).reshape(()))
         bounds.append(value)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
+from onnx.checker import ValidationError
 
 MODELS = Path(__file__).parents[2] / "models" / "onnx"
 # Small ones, so that a mutant costs milliseconds.
@@ -38,7 +39,7 @@ def mutant(seed: int) -> tuple[str, bytes]:
         done.append(mutation.__name__)
         try:
             mutation(rng, model)
-        except (IndexError, ValueError, TypeError, OverflowError):
+        except (IndexError, ValueError, TypeError, OverflowError, ValidationError):
             # There is nothing of that kind in this model, or protobuf won't hold it.
             done.append("(not)")
     data = model.SerializeToString()
