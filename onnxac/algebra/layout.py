@@ -14,8 +14,9 @@ and Reshape are views, and views compose; nothing is ever concluded from a tenso
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
+from typing import Protocol, runtime_checkable
 
 Entry = int | None | tuple[int, ...]
 View = tuple[Entry, ...]
@@ -99,16 +100,31 @@ def reshaped(before: Shape, after: Shape) -> View | None:
     return tuple(view) if a == len(left) and b == len(right) else None
 
 
-def _factors(shape: Shape, axes: Sequence[int]) -> tuple[int, list[str]]:
+@runtime_checkable
+class Factored(Protocol):
+    """An extent that is not known, but may be known to be a product."""
+
+    def factors(self) -> tuple[int, Sequence[Dim]]:
+        """A number, and what it is multiplied by."""
+
+
+def factors(dims: Iterable[Dim]) -> tuple[int, list[str]]:
     """The product of some extents: of those that are numbers, and the names of the others."""
-    number, others = 1, []
-    for axis in axes:
-        dim = shape[axis]
+    number, others = 1, list[str]()
+    for dim in dims:
         if isinstance(dim, int):
             number *= dim
+        elif isinstance(dim, Factored):
+            multiple, names = dim.factors()
+            number *= multiple
+            others += map(str, names)
         else:
             others.append(str(dim))
     return number, sorted(others)
+
+
+def _factors(shape: Shape, axes: Sequence[int]) -> tuple[int, list[str]]:
+    return factors(shape[axis] for axis in axes)
 
 
 def _same(before: Shape, p: Sequence[int], after: Shape, q: Sequence[int]) -> bool:

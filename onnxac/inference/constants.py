@@ -36,6 +36,7 @@ _UNFOLDED = (
     AttributeProto.SPARSE_TENSOR,
     AttributeProto.SPARSE_TENSORS,
 )
+_WINDOWS = ("Conv", "MaxPool", "AveragePool", "LpPool")
 # Operators that read a second input's type only.
 _TYPE_ONLY = {"CastLike": (1,)}
 
@@ -55,6 +56,8 @@ class Constants(TensorTypes):
         self._functions = {(f.domain, f.name) for f in model.proto.functions}
         self._makers: dict[str, NodeProto] = {}
         self._values: dict[str, Values] = {}
+        # Nodes that compute with shapes at run time, by what they make.
+        self._followed: dict[str, NodeProto] = {}
         self._opsets = model.opsets
         self.opset = model.opset
         self.failures = {n: why for n, t in self._initializers.items() if (why := flaw(t))}
@@ -119,6 +122,15 @@ class Constants(TensorTypes):
         self._makers.update((o, node) for o in node.output if o)
         return True
 
+    def note_values(self, node: NodeProto, values: dict[str, Values]) -> None:
+        """Take the node's outputs as constants that follow from shapes; they are small."""
+        self._makers.update((o, node) for o in values)
+        self._values.update(values)
+
+    def note_followed(self, node: NodeProto) -> None:
+        """Take the node as one of those that constants may follow from."""
+        self._followed.update((o, node) for o in node.output if o)
+
     def _chain(self, name: str) -> tuple[list[NodeProto], list[str], list[str]]:
         """Nodes, leaves and type-only reads of a constant's computation."""
         nodes: list[NodeProto] = []
@@ -129,9 +141,9 @@ class Constants(TensorTypes):
             if top in seen:
                 continue
             seen.add(top)
-            maker = self._makers.get(top)
+            maker = self._makers.get(top) or self._followed.get(top)
             if maker is None:
-                leaves.append(top)
+                (leaves if self.is_constant(top) else reads).append(top)
                 continue
             nodes.append(maker)
             followed = _computed_from(maker)
@@ -168,6 +180,10 @@ class Constants(TensorTypes):
                 results = self._run(node)
             except Exception as error:  # a reference operator may raise anything on odd input
                 lost = f"{node.op_type} can't be computed: {' '.join(str(error).split())[:200]}"
+            else:
+                if node.op_type in _WINDOWS and any(np.size(r) == 0 for r in results):
+                    # Runtimes differ over how many outputs there are then.
+                    lost = "its window is larger than what it slides over"
         if lost is not None:
             self.failures.update((o, lost) for o in node.output if o)
             return
@@ -180,6 +196,9 @@ class Constants(TensorTypes):
         return size is None or size > _MAX_BYTES
 
     def _run(self, node: NodeProto) -> Sequence[Values]:
+        held = held_by(node)
+        if held is not None:
+            return [read(held, self._folder)]
         if node.op_type in _SHAPE_ONLY:
             dims = _dims(node, self.shape(node.input[0]) or ()) or []
             return [np.asarray(dims if node.op_type == "Shape" else math.prod(dims), np.int64)]
@@ -193,6 +212,15 @@ class Constants(TensorTypes):
     def _blank(self, name: str) -> Values:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(self.dtype(name) or TensorProto.FLOAT)
         return np.zeros((1,), dtype)
+
+
+def held_by(node: NodeProto) -> TensorProto | None:
+    """The tensor that a Constant holds as such; None for one without, or with a flaw."""
+    if node.op_type != "Constant" or len(node.attribute) != 1 or len(node.output) != 1:
+        return None
+    tensor = node.attribute[0].t
+    inside = node.attribute[0].HasField("t") and tensor.data_location != TensorProto.EXTERNAL
+    return tensor if inside and flaw(tensor) is None else None
 
 
 def _computed_from(node: NodeProto) -> list[str]:

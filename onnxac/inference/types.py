@@ -14,6 +14,9 @@ from onnx import NodeProto, TensorProto, TensorShapeProto, TypeProto
 
 from onnxac.inference.dims import Dim, Extent, Shape
 
+# What names of extents begin with that a file does not have: formulas, unknown ones, quotes.
+_OWN = ("(", "?", "[")
+
 
 class TensorTypes:
     """The types that are known so far."""
@@ -94,6 +97,19 @@ def _named(name: str, kind: TypeProto) -> TypeProto:
     for i, d in enumerate(copy.tensor_type.shape.dim):
         if not d.dim_param and (not d.HasField("dim_value") or d.dim_value < 0):
             d.dim_param = f"?{name}.{i}"
+    return copy
+
+
+def quoted(kind: TypeProto) -> TypeProto:
+    """A type as a file has it, with no name of an extent that could be one of our own."""
+    dims = kind.tensor_type.shape.dim
+    if not any(d.dim_param.startswith(_OWN) for d in dims):
+        return kind
+    copy = TypeProto()
+    copy.CopyFrom(kind)
+    for d in copy.tensor_type.shape.dim:
+        if d.dim_param.startswith(_OWN):
+            d.dim_param = f"[{d.dim_param}]"
     return copy
 
 

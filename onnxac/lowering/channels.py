@@ -99,7 +99,9 @@ def _concat(node: gs.Node, output: int, context: Context) -> Lowered:
     others = [d for i, d in enumerate(first) if i != axis]
     sizes: list[int] = []
     for tensor, shape in zip(node.inputs, shapes, strict=True):
-        if shape is None or not isinstance(shape[axis], int) or context.is_constant(tensor):
+        if shape is None or len(shape) != len(first) or context.is_constant(tensor):
+            return None
+        if not isinstance(shape[axis], int):
             return None
         if [d for i, d in enumerate(shape) if i != axis] != others:
             return None

@@ -241,8 +241,10 @@ class Regions:
         found: set[int] = set()
         for name in {t.name for n in nodes for t in n.inputs if self._facts.is_constant(t.name)}:
             value = self._facts.value(name)
-            if value is not None and value.dtype.kind == "i" and value.size <= 64:
-                found |= {abs(int(v)) for v in value.reshape(-1) if abs(int(v)) < 2**20}
+            if value is not None and value.dtype.kind == "i" and 0 < value.size <= 64:
+                # Of indices that count up only the end is a size.
+                held = value.reshape(-1) if value.size <= 16 else [value.max(), value.max() + 1]
+                found |= {abs(int(v)) for v in held if abs(int(v)) < 2**20}
             elif value is not None and value.dtype.kind == "f":
                 found |= set(value.shape)
         return found

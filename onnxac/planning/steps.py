@@ -14,7 +14,7 @@ from typing import Any
 
 from onnxac.algebra import Axis, Lazy
 from onnxac.algebra.kernel import Array
-from onnxac.algebra.layout import GROUPED, View, named
+from onnxac.algebra.layout import GROUPED, View, factors, named
 from onnxac.inference.dims import Dim, Extent
 from onnxac.planning.cost import NOMINAL_EXTENT, Cost
 
@@ -65,7 +65,9 @@ def size(dims: Sequence[Dim] | None) -> float:
     if all(type(d) is int for d in dims):
         return math.prod(dims)  # type: ignore[arg-type]
     return math.prod(
-        (max(d.at(NOMINAL_EXTENT), 1) if i else 1) if isinstance(d, Extent) else d
+        max(d.nominal(NOMINAL_EXTENT) // (1 if i else NOMINAL_EXTENT), 1)
+        if isinstance(d, Extent)
+        else d
         for i, d in enumerate(dims)
     )
 
@@ -105,7 +107,7 @@ def _reshape(dims: Dims, target: Dims, opset: int) -> Step | None:
             return _axes_step("Unsqueeze", new, target, opset)
     if len(target) == 2 and len(dims) > 2:
         for axis in range(len(dims) + 1):
-            if _product(dims[:axis]) == _product(target[:1]):
+            if factors(dims[:axis]) == factors(target[:1]):
                 return Step("Flatten", target, Cost(nodes=1), {"axis": axis})
     written: list[int] = []
     for at, dim in enumerate(target):
@@ -119,11 +121,6 @@ def _reshape(dims: Dims, target: Dims, opset: int) -> Step | None:
         return None
     weight = Weight("shape", integers=tuple(written))
     return Step("Reshape", target, Cost(nodes=1), {}, (weight,))
-
-
-def _product(dims: Dims) -> tuple[int, list[str]]:
-    number = math.prod(d for d in dims if isinstance(d, int))
-    return number, sorted(str(d) for d in dims if isinstance(d, Extent))
 
 
 def _ones(longer: Dims, shorter: Dims) -> list[int] | None:

@@ -63,6 +63,9 @@ class Side:
 def _readers(graph: onnx.GraphProto) -> dict[str, list[Reader]]:
     readers: dict[str, list[Reader]] = defaultdict(list)
     for node in graph.node:
+        if node.op_type in ("Shape", "Size") and not node.domain:
+            # Whoever reads the shape alone says nothing of the values.
+            continue
         outputs = tuple(node.output)
         for index, name in enumerate(node.input):
             readers[name].append((node.domain, node.op_type, index, outputs))

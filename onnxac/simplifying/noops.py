@@ -20,7 +20,7 @@ from onnxac.graph.model import Model
 from onnxac.graph.rewiring import Rewiring
 from onnxac.inference.casts import holds
 from onnxac.inference.constants import OLDEST_OPSET
-from onnxac.inference.dims import Shape
+from onnxac.inference.dims import Dim, Shape
 from onnxac.inference.facts import Facts
 
 _ONE_OF_ONE = ("Concat", "Sum", "Max", "Min", "Mean")
@@ -79,6 +79,14 @@ class _Noop:
         value = self.node.attrs.get(name)
         return default if value is None else [int(v) for v in value]
 
+    def dims(self, index: int, name: str) -> list[Dim | None] | None:
+        """As `operand`, where dynamic extents of the model's inputs may be among the integers."""
+        if index < len(self.inputs) and self.inputs[index].name:
+            held = self.facts.symbol(self.inputs[index].name)
+            return None if held is None else list(held)
+        attribute = self.operand(index, name)
+        return None if attribute is None else list(attribute)
+
     def before(self, *ops: str) -> _Noop | None:
         """The node that makes what this one reads first, if it is one of these operators."""
         makers = self.data.inputs
@@ -120,13 +128,13 @@ def _cast(noop: _Noop) -> gs.Tensor | None:
 
 
 def _reshape(noop: _Noop) -> gs.Tensor | None:
-    target = noop.operand(1, "shape")
+    target = noop.dims(1, "shape")
     if target is None or noop.shape is None or len(target) != len(noop.shape):
         return None
     copies = not noop.node.attrs.get("allowzero", 0)
     open_ends = 0
     for wanted, have in zip(target, noop.shape, strict=True):
-        if wanted == -1:
+        if wanted is None or wanted == -1:
             open_ends += 1
         elif wanted != have and not (wanted == 0 and copies):
             return None
@@ -180,7 +188,7 @@ def _undone(noop: _Noop, inverse: str) -> gs.Tensor | None:
 
 
 def _slice(noop: _Noop) -> gs.Tensor | None:
-    starts, ends = noop.operand(1, "starts"), noop.operand(2, "ends")
+    starts, ends = noop.operand(1, "starts"), noop.dims(2, "ends")
     if starts is None or ends is None or noop.shape is None:
         return None
     axes = noop.operand(3, "axes", [*range(len(starts))])
@@ -195,7 +203,8 @@ def _slice(noop: _Noop) -> gs.Tensor | None:
         extent = noop.shape[axis]
         # No tensor has an extent of 2³¹ − 1; exporters write that, or more, for "to the end".
         last = extent if isinstance(extent, int) else 2**31 - 1
-        if step != 1 or start != 0 or end < last:
+        whole = end == extent or (isinstance(end, int) and end >= last)
+        if step != 1 or start != 0 or not whole:
             return None
     return noop.data
 
@@ -206,7 +215,7 @@ def _pad(noop: _Noop) -> gs.Tensor | None:
 
 
 def _expand(noop: _Noop) -> gs.Tensor | None:
-    target = noop.operand(1, "shape")
+    target = noop.dims(1, "shape")
     if target is None or noop.shape is None or len(target) > len(noop.shape):
         return None
     tail = noop.shape[len(noop.shape) - len(target) :]

@@ -1,0 +1,237 @@
+"""Models whose shapes are computed at run time, merged as if they were written down.
+
+Exporters take `Shape` of a tensor with a dynamic batch apart and put it together again: as the
+target of a Reshape behind a Dense layer, of an Expand that makes a border, as the sizes of a
+Resize. What follows from the model's inputs is known all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from onnxac.graph.model import from_proto
+from onnxac.inference.facts import Facts
+from onnxac.pipeline import Options, optimize
+from onnxac.proof.identity import Likeness, Side
+
+FLOAT, INT32, INT64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
+Shape = Sequence[int | str | None]
+
+
+def node(op: str, inputs: Sequence[str], output: str, **attributes: Any) -> NodeProto:
+    return helper.make_node(op, list(inputs), [output], **attributes)
+
+
+def model(
+    nodes: Sequence[NodeProto], held: Mapping[str, Any], shape: Shape | None, *, opset: int = 18
+) -> ModelProto:
+    """From x to y; integers are kept as they are, floats become float32."""
+    tensors = []
+    for name, value in held.items():
+        array = np.asarray(value)
+        kind = np.float32 if array.dtype.kind == "f" else np.int64
+        tensors.append(numpy_helper.from_array(array.astype(kind), name))
+    graph = helper.make_graph(
+        list(nodes),
+        "g",
+        [helper.make_tensor_value_info("x", FLOAT, shape)],
+        [helper.make_tensor_value_info("y", FLOAT, None)],
+        tensors,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def run(made: ModelProto, x: Any) -> Any:
+    session = ort.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x})[0]
+
+
+def merged(before: ModelProto, *shapes: Sequence[int]) -> list[str]:
+    """Operators of the optimized model, which computes the same at all these sizes."""
+    after, _ = optimize(before, Options(verify=False))
+    for shape in shapes:
+        x = np.random.default_rng(7).standard_normal(shape).astype(np.float32)
+        have, want = run(after, x), run(before, x)
+        assert have.shape == want.shape
+        assert np.allclose(have, want, atol=1e-5 * float(np.abs(want).max()))
+    return [n.op_type for n in after.graph.node]
+
+
+def random(*shape: int) -> Any:
+    return np.random.default_rng(sum(shape)).standard_normal(shape)
+
+
+# Targets that are put together from a shape.
+
+
+def batch(source: str = "x") -> list[NodeProto]:
+    """The batch of a tensor, as a vector n."""
+    return [node("Shape", [source], "s"), node("Slice", ["s", "zero", "one"], "n")]
+
+
+BATCH = {"zero": [0], "one": [1]}
+
+
+def test_a_dense_layer_over_a_sequence() -> None:
+    """Keras: rows of all positions, and back by Gather, Concat and two Casts."""
+    nodes = [
+        node("Reshape", ["x", "rows"], "r"),
+        node("MatMul", ["r", "w"], "m"),
+        node("Shape", ["x"], "s"),
+        node("Cast", ["s"], "s32", to=INT32),
+        node("Gather", ["s32", "places"], "g", axis=0),
+        node("Cast", ["g"], "g64", to=INT64),
+        node("Concat", ["g64", "out"], "target", axis=0),
+        node("Reshape", ["m", "target"], "back"),
+        node("Mul", ["back", "scale"], "y"),
+    ]
+    held = {"rows": [-1, 6], "w": random(6, 8), "places": [0, 1], "out": [8], "scale": random(8)}
+    shapes: list[list[int | str | None]] = [["N", 5, 6], ["N", "L", 6]]
+    for shape in shapes:
+        assert merged(model(nodes, held, shape), (2, 5, 6), (3, 5, 6)) == ["MatMul"]
+
+
+@pytest.mark.parametrize("greatest", [False, True])
+def test_a_border_that_is_expanded(greatest: bool) -> None:
+    """Paddle's Diverse Branch Block: the inner bias, expanded to a border and joined to the map."""
+    nodes = [node("Conv", ["x", "w", "b"], "c"), *batch("c")]
+    held: dict[str, Any] = {"w": random(6, 4, 1, 1), "b": random(6), "v": random(5, 6, 3, 3)}
+    held |= {"column": np.reshape(held["b"], (1, 6, 1, 1)), **BATCH}
+    inner = "c"
+    for axis, rest in ((2, [6, 1, 8]), (3, [6, 10, 1])):
+        target = f"t{axis}"
+        held[f"rest{axis}"] = rest
+        nodes.append(node("Concat", ["n", f"rest{axis}"], target, axis=0))
+        if greatest:
+            held[f"least{axis}"] = [1, 6, 1, 1]
+            nodes.append(node("Max", [f"least{axis}", target], f"m{axis}"))
+            target = f"m{axis}"
+        nodes.append(node("Expand", ["column", target], f"e{axis}"))
+        nodes.append(node("Concat", [f"e{axis}", inner, f"e{axis}"], f"j{axis}", axis=axis))
+        inner = f"j{axis}"
+    nodes.append(node("Conv", [inner, "v"], "y"))
+    assert merged(model(nodes, held, ["N", 4, 8, 8]), (1, 4, 8, 8), (3, 4, 8, 8)) == ["Conv"]
+
+
+def test_a_reshape_to_the_same_shape() -> None:
+    nodes = [
+        node("Conv", ["x", "w"], "c"),
+        node("Shape", ["c"], "s"),
+        node("Split", ["s"], "n", num_outputs=4),
+        node("Concat", ["n", "six", "h", "open"], "target", axis=0),
+        node("Reshape", ["c", "target"], "r"),
+        node("Conv", ["r", "v"], "y"),
+    ]
+    nodes[2].output.extend(["c1", "h", "w1"])
+    held = {"w": random(6, 4, 1, 1), "v": random(3, 6, 1, 1), "six": [6], "open": [-1]}
+    before = model(nodes, held, ["N", 4, "H", "W"])
+    assert merged(before, (2, 4, 5, 7), (1, 4, 6, 3)) == ["Conv"]
+
+
+def test_a_flattening_of_dynamic_extents() -> None:
+    """TensorFlow: the product of all extents but the first is computed; the map is 4x4."""
+    nodes = [
+        node("Shape", ["x"], "s"),
+        node("Slice", ["s", "one", "four"], "rest"),
+        node("ReduceProd", ["rest"], "features", keepdims=1),
+        node("Concat", ["open", "features"], "target", axis=0),
+        node("Reshape", ["x", "target"], "r"),
+        node("MatMul", ["r", "w"], "m"),
+        node("Mul", ["m", "scale"], "y"),
+    ]
+    held = {"one": [1], "four": [4], "open": [-1], "w": random(32, 3), "scale": random(3)}
+    operators = merged(model(nodes, held, ["N", 2, 4, 4]), (2, 2, 4, 4), (5, 2, 4, 4))
+    assert "Mul" not in operators
+    assert not {"Shape", "Slice", "ReduceProd", "Concat"} & set(operators)
+
+
+def test_the_static_part_of_a_shape_is_folded() -> None:
+    """The channels of a map of dynamic size are a number, and what it takes to say so goes."""
+    nodes = [
+        node("Shape", ["x"], "s"),
+        node("Gather", ["s", "place"], "c", axis=0),
+        node("Cast", ["c"], "f", to=FLOAT),
+        node("Div", ["x", "f"], "d"),
+        node("Conv", ["d", "w"], "y"),
+    ]
+    before = model(nodes, {"place": [1], "w": random(3, 4, 1, 1)}, ["N", 4, "H", "W"])
+    assert merged(before, (2, 4, 5, 7), (1, 4, 6, 3)) == ["Conv"]
+
+
+def test_an_upsampling_to_computed_sizes() -> None:
+    """Sizes twice the map's: the sum with a map that a ConvTranspose made is a sum."""
+    nodes = [
+        node("Conv", ["x", "w"], "c"),
+        node("Shape", ["c"], "s"),
+        node("Slice", ["s", "two", "four"], "hw"),
+        node("Mul", ["hw", "two"], "twice"),
+        node("Slice", ["s", "zero", "two"], "nc"),
+        node("Concat", ["nc", "twice"], "sizes", axis=0),
+        node("Resize", ["c", "", "", "sizes"], "r", mode="nearest"),
+        node("ConvTranspose", ["x", "u"], "t", strides=[2, 2]),
+        node("Add", ["r", "t"], "y"),
+    ]
+    held = {"w": random(6, 4, 1, 1), "u": random(4, 6, 2, 2), "zero": [0], "two": [2], "four": [4]}
+    facts = Facts(from_proto(model(nodes, held, ["N", 4, "H", "W"])))
+    assert facts.shape("r") == facts.shape("t")
+    assert facts.shape("y") == facts.shape("t")
+
+
+def test_what_loses_a_reader_of_its_shape_is_still_compared() -> None:
+    """The proof looks at a tensor inside where the same nodes read it, Shape left aside."""
+    held = {"w": random(6, 4, 1, 1), "v": random(6, 4, 1, 1)}
+    first = model(
+        [node("Conv", ["x", "w"], "c"), node("Shape", ["c"], "s"), node("Relu", ["c"], "y")],
+        held,
+        ["N", 4, "H", "W"],
+    )
+    second = model([node("Conv", ["x", "v"], "c"), node("Relu", ["c"], "y")], held, None)
+    sides = [Side(m, Path()) for m in (first, second)]
+    assert Likeness(sides[0], sides[1]).inner() == ["c"]
+
+
+# Extents that the file does not tell.
+
+
+@pytest.mark.parametrize("extent", [-1, None, "N"])
+def test_a_batch_that_is_not_told(extent: int | str | None) -> None:
+    nodes = [node("Conv", ["x", "w"], "c"), node("Conv", ["c", "v"], "d"), node("Relu", ["d"], "y")]
+    held = {"w": random(6, 4, 1, 1), "v": random(3, 6, 1, 1)}
+    before = model(nodes, held, [extent, 4, "h", "w"])
+    assert merged(before, (2, 4, 5, 7)) == ["Conv", "Relu"]
+
+
+def test_a_rank_that_only_the_weight_tells() -> None:
+    """Both convolutions read the same tensor, so that their results have one shape."""
+    nodes = [
+        node("Conv", ["x", "w"], "c", pads=[1, 1, 1, 1]),
+        node("BatchNormalization", ["c", *"gbmv"], "n"),
+        node("Conv", ["x", "p"], "d"),
+        node("Add", ["n", "d"], "y"),
+    ]
+    held = {"w": random(6, 4, 3, 3), "p": random(6, 4, 1, 1), "g": random(6), "b": random(6)}
+    held |= {"m": random(6), "v": np.ones(6)}
+    assert merged(model(nodes, held, None), (2, 4, 5, 7), (1, 4, 8, 8)) == ["Conv"]
+
+
+def test_an_extent_may_be_called_like_a_formula() -> None:
+    """Half of H, as we write it, as the name of another extent: they are not one."""
+    formula = "(1*(H-1)+-1)//2+1"
+    pool = node("MaxPool", ["x"], "p", kernel_shape=[2, 2], strides=[2, 2])
+    before = model([pool, node("Identity", ["z"], "y")], {}, ["N", 4, "H", "W"])
+    shape: list[int | str | None] = ["N", 4, formula, "(H·W)"]
+    before.graph.input.append(helper.make_tensor_value_info("z", FLOAT, shape))
+    before.graph.output.append(helper.make_tensor_value_info("p", FLOAT, None))
+    facts = Facts(from_proto(before))
+    pooled, other = facts.shape("p"), facts.shape("z")
+    assert pooled is not None
+    assert other is not None
+    assert str(pooled[2]) == formula
+    assert not set(pooled[2:]) & set(other[2:])
