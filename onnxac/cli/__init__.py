@@ -28,6 +28,7 @@ from onnxac.cli.diff import diff
 from onnxac.cli.explain import explain
 from onnxac.cli.optimize import optimize
 from onnxac.cli.options import flag
+from onnxac.cli.rule import rule
 from onnxac.cli.screen import Screen
 from onnxac.cli.streams import abandon, settle
 from onnxac.cli.verify import verify
@@ -54,7 +55,7 @@ EPILOG = """\
   certify    [cyan]onnxac certify in.onnx out.onnx --report report.json[/]
   measure    [cyan]onnxac bench in.onnx out.onnx[/]
   gate       [cyan]onnxac check models --format github[/]
-  explain    [cyan]onnxac explain in.onnx --node /block/Add[/]
+  explain    [cyan]onnxac explain in.onnx --node /block/Add[/]  and  [cyan]onnxac rule border[/]
 
 [bold]Exit codes[/]
 
@@ -80,7 +81,7 @@ def _flowing(text: str) -> str:
     return "\n\n".join(" ".join(p.split()) for p in text.split("\n\n"))
 
 
-for command in (optimize, verify, certify, diff, check, explain, bench):
+for command in (optimize, verify, certify, diff, check, explain, rule, bench):
     app.command(help=_flowing(command.__doc__ or ""))(command)
 
 # What the parser raises for a wrong command line. Typer brings its own click by now, and

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from onnxac.cli.formats import FormatOption, places, write
 from onnxac.cli.options import STDIO, Color, Freeze, Keep, Quiet, Verbose, flag
 from onnxac.cli.places import find_models
 from onnxac.cli.screen import screen_of
@@ -16,16 +16,6 @@ from onnxac.cli.streams import model_from_stdin
 from onnxac.errors import UsageError
 
 BUDGET = "Budget"
-
-
-class Format(str, Enum):
-    """How the findings are printed."""
-
-    TEXT = "text"
-    JSON = "json"
-    GITHUB = "github"
-    GITLAB = "gitlab"
-    JUNIT = "junit"
 
 
 def _limit(of: str) -> Any:
@@ -40,20 +30,13 @@ Models = Annotated[
         "'models/**/*.onnx'; - for standard input.",
     ),
 ]
-FormatOption = Annotated[
-    Format,
-    typer.Option(
-        metavar="FORMAT",
-        help="text, json, github (annotations), gitlab (code quality) or junit (test cases).",
-    ),
-]
 Fix = Annotated[bool, flag("--fix", help="Merge in place what can be merged, each result proven.")]
 
 
 def check(
     context: typer.Context,
     models: Models,
-    format: FormatOption = Format.TEXT,
+    format: FormatOption = None,
     fix: Fix = False,
     max_nodes: Annotated[int | None, _limit("nodes")] = None,
     max_parameters: Annotated[int | None, _limit("parameters")] = None,
@@ -70,7 +53,7 @@ def check(
     Exits with 0 when every model is clean, with 1 when one could be merged or is over its
     budget, with 2 when one can't be read. All of them are looked at.
 
-    [not dim cyan]onnxac check models --format junit > onnxac.xml[/]
+    [not dim cyan]onnxac check models --format junit=onnxac.xml --format gitlab=quality.json[/]
 
     [not dim cyan]onnxac check models --fix[/]
 
@@ -79,11 +62,11 @@ def check(
     screen = screen_of(context, quiet, verbose, color)
     if fix and STDIO in models:
         raise UsageError("--fix needs files, not standard input")
+    wanted = places(format or (), models)
     with screen.progress("looking"):
         from onnxac.gate import UNREADABLE, Budget, Finding, Problem, examine
         from onnxac.gate import fix as fixed
         from onnxac.pipeline import Options
-        from onnxac.render.gate import FORMATS, marked, to_text
 
         notices: Counter[str] = Counter()
         options = Options(
@@ -93,9 +76,9 @@ def check(
         )
         budget = Budget(max_nodes, max_parameters, max_macs, max_bytes)
         findings = []
-        places = find_models(models)
-        for number, (path, trouble) in enumerate(places.items()):
-            screen.step(f"looking at {path}", number, len(places))
+        at = find_models(models)
+        for number, (path, trouble) in enumerate(at.items()):
+            screen.step(f"looking at {path}", number, len(at))
             if trouble is not None:
                 findings.append(Finding(path, None, (Problem(UNREADABLE, trouble),)))
                 continue
@@ -106,13 +89,5 @@ def check(
     for message, number in notices.items():
         if number == sum(f.report is not None for f in findings):
             screen.notice(message)
-    told = marked(to_text(findings))
-    if format is Format.TEXT:
-        # A line per model, for grep as well.
-        screen.show(told, wrap=False)
-    else:
-        # The result goes to a file, as a rule; whoever reads the log wants to see it as well.
-        screen.stdout_is_taken = True
-        screen.show(told, wrap=False)
-        screen.write(FORMATS[format.value](findings))
+    write(screen, findings, wanted)
     raise typer.Exit(max(f.exit_code for f in findings))

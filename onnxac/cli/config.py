@@ -50,6 +50,7 @@ _NUMBER = (_is_number, "a number, 0 or more")
 _FLAG = (_is_flag, "true or false")
 _TEXT = (_is_text, "a string")
 _TEXTS = (_is_texts, "a list of strings")
+_ONE_OR_MORE = (lambda v: _is_text(v) or _is_texts(v), "a string or a list of strings")
 
 # Options that say what to do with one model (OUT, --report, --node) are no settings.
 KEYS: Mapping[str, tuple[Callable[[object], bool], str]] = {
@@ -68,7 +69,7 @@ KEYS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "atol": _NUMBER,
     "outputs-only": _FLAG,
     "bench": _FLAG,
-    "format": _TEXT,
+    "format": _ONE_OR_MORE,
     "max-nodes": _COUNT,
     "max-parameters": _COUNT,
     "max-macs": _COUNT,
@@ -141,10 +142,15 @@ def defaults(commands: Mapping[str, Any], config: Config) -> dict[str, dict[str,
     """
     return {
         name: {
-            parameter.name: config.values[key]
+            parameter.name: _values(config.values[key], parameter)
             for parameter in command.params
             for key in (option.removeprefix("--") for option in parameter.opts)
             if key in config.values
         }
         for name, command in commands.items()
     }
+
+
+def _values(value: Value, parameter: Any) -> Value:
+    """A setting as the parser takes it: an option that may be repeated has a list."""
+    return [value] if isinstance(value, str) and parameter.multiple else value

@@ -35,13 +35,13 @@ class Extras:
     def check(self, source: str, target: str) -> None:
         """Raise before anything has been done, where one can't be written or meets another."""
         wanted = [self.report, self._summary_place(), None if self.diff is None else str(self.diff)]
-        taken = {_identity(target): "OUT", _identity(source): "IN"}
+        taken = {identity(target): "OUT", identity(source): "IN"}
         if target != STDIO:
             taken.pop(STDIO, None)
         for place in wanted:
             if place is None:
                 continue
-            who = taken.setdefault(_identity(place), place)
+            who = taken.setdefault(identity(place), place)
             if who != place or wanted.count(place) > 1:
                 raise UsageError(f"{place}: is {who} too; give each output a file of its own")
             if place != STDIO:
@@ -82,7 +82,8 @@ class Extras:
 _STDOUT = (STDIO, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
-def _identity(place: str) -> str:
+def identity(place: str) -> str:
+    """What two names of one place have in common."""
     return place if place == STDIO else os.path.realpath(place)
 
 

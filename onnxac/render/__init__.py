@@ -6,7 +6,7 @@ columns    tables that hold at any width; lattice and kernels draw
 terminal   for the terminal, with rich; its parts are totals, merged, refused, proof
 markdown   for the summary of a pipeline's run
 document   the JSON file, and back
-gate       what `check` found, as text, JSON, GitHub annotations, GitLab and JUnit reports
+gate       what `check` found, as text, JSON, GitHub annotations, GitLab, JUnit and SARIF reports
 
 In comes a report, out goes text. Nothing here looks at a model: a rendering knows what the
 report knows. No string that is not our own reaches a reader except through `safe`, and no

@@ -7,10 +7,12 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 from rich.text import Text
 
+import onnxac
 from onnxac.gate import OVER_BUDGET, UNFIXED, UNFUSED, UNREADABLE, Finding, Problem
 from onnxac.render import numbers, safe
 from onnxac.render.safe import one_line
@@ -156,6 +158,50 @@ def _fingerprint(*parts: object) -> str:
     return hashlib.sha256("\0".join(map(str, parts)).encode(errors="replace")).hexdigest()
 
 
+def to_sarif(findings: Sequence[Finding]) -> str:
+    """A SARIF 2.1.0 log, for code scanning: a result per problem."""
+    kinds = list(_TITLES)
+    results = [
+        {
+            "ruleId": f"onnxac/{problem.kind}",
+            "ruleIndex": kinds.index(problem.kind),
+            "level": "warning" if problem.kind == UNFUSED else "error",
+            # What looks like a link, and is none of ours, is not to become one.
+            "message": {"text": message(finding, problem).replace("](", "] (")},
+            "locations": [{"physicalLocation": _sarif_place(_relative(finding.path))}],
+            "partialFingerprints": {
+                "onnxac/v1": _fingerprint(_relative(finding.path), problem.kind, number)
+            },
+        }
+        for finding in findings
+        for number, problem in enumerate(finding.problems)
+    ]
+    rules = [
+        {
+            "id": f"onnxac/{kind}",
+            "shortDescription": {"text": title},
+            "help": {"text": HINTS.get(kind, title)},
+        }
+        for kind, title in _TITLES.items()
+    ]
+    driver = {"name": "onnxac", "semanticVersion": onnxac.__version__, "rules": rules}
+    log = {
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{"tool": {"driver": driver}, "results": results}],
+    }
+    return safe.to_json(log) + "\n"
+
+
+def _sarif_place(path: str) -> dict[str, object]:
+    if os.path.isabs(path):
+        # Outside of the repository.
+        location = {"uri": Path(path).as_uri()}
+    else:
+        location = {"uri": quote(os.fsencode(path)), "uriBaseId": "%SRCROOT%"}
+    return {"artifactLocation": location, "region": {"startLine": 1}}
+
+
 def to_junit(findings: Sequence[Finding]) -> str:
     """A JUnit report, one test case per model."""
     suite = ElementTree.Element(
@@ -198,4 +244,5 @@ FORMATS: Mapping[str, Callable[[Sequence[Finding]], str]] = {
     "github": to_github,
     "gitlab": to_gitlab,
     "junit": to_junit,
+    "sarif": to_sarif,
 }

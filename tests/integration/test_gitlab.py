@@ -60,7 +60,7 @@ def test_an_unfused_model_fails_the_job_and_shows_in_both_reports(
     shutil.copy(FUSED, tmp_path / "fused.onnx")
     done = run_script(tmp_path, environment)
     assert done.returncode == 1, done.stderr
-    assert "my net.onnx" in done.stderr
+    assert "my net.onnx" in done.stdout
     suite = ElementTree.parse(tmp_path / "onnxac-junit.xml").getroot()
     assert len(list(suite.iter("testcase"))) == 2
     assert len(list(suite.iter("failure"))) == 1
