@@ -14,6 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, NodeProto, TensorProto
 from test_layouts import Values, integers, ints, model, node, same
+from test_models import MODELS
+
+from onnxac.pipeline import Options, optimize
 
 
 def operators(before: ModelProto, *sizes: dict[str, int]) -> Counter[str]:
@@ -171,6 +174,16 @@ def test_mixed_precision_between_narrow_tensors() -> None:
         **more,
     )
     assert operators(before, *BATCHES) == Counter({"Conv": 1})
+
+
+def test_keras_in_mixed_precision() -> None:
+    """ACNet under mixed_float16: a Conv per block, proven, and nothing in float32 is left."""
+    after, report = optimize(MODELS / "onnx/acnet_mixed16/tf2onnx.onnx", Options())
+    assert report.verification is not None
+    assert report.verification.passed
+    found = Counter(n.op_type for n in after.graph.node)
+    assert found == Counter({"Cast": 1, "Transpose": 2, "Conv": 2, "Relu": 2})
+    assert all(t.data_type == HALF for t in after.graph.initializer)
 
 
 def test_a_normalization_alone_stays_in_its_type() -> None:

@@ -63,6 +63,8 @@ def is_deploy(record: dict[str, Any]) -> bool:
 
 
 TRAIN_FORMS = [named(r) for r in RECORDS if "deploy" in r]
+# By real exporters of other frameworks; `after` has the counts of the framework's own deploy form.
+EXPORTS = [named(r) for r in RECORDS if "after" in r]
 PLAIN_FORMS = [named(r) for r in RECORDS if r["block"].startswith(PLAIN) or is_deploy(r)]
 
 
@@ -103,6 +105,19 @@ def test_a_train_form_comes_out_like_its_deploy_form(record: dict[str, Any]) -> 
     assert report.after.stats.bytes <= max(report.before.stats.bytes, deploy.bytes)
 
 
+@pytest.mark.parametrize("record", EXPORTS)
+def test_an_export_of_another_framework_comes_to_one_convolution_per_block(
+    record: dict[str, Any],
+) -> None:
+    report = report_of(record["file"])
+    assert report.verification is not None
+    assert report.verification.passed
+    assert_no_larger(report)
+    most, left = record["after"], report.after.stats
+    found = {op: left.nodes if op == "nodes" else left.ops.get(op, 0) for op in most}
+    assert all(found[op] <= most[op] for op in most), (found, most)
+
+
 @pytest.mark.parametrize("record", PLAIN_FORMS)
 def test_where_there_is_nothing_to_gain_nothing_is_lost(record: dict[str, Any]) -> None:
     report = report_of(record["file"])
@@ -120,8 +135,8 @@ def test_parallel_branches_become_one(flavour: str) -> None:
 
 
 def test_every_file_is_looked_at() -> None:
-    """Each is a train form, a deploy form, or has nothing to gain."""
-    seen = {p.values[0]["file"] for p in TRAIN_FORMS + PLAIN_FORMS}
+    """Each is a train form, an export, a deploy form, or has nothing to gain."""
+    seen = {p.values[0]["file"] for p in TRAIN_FORMS + EXPORTS + PLAIN_FORMS}
     rest = {r["file"] for r in RECORDS if r["block"] != "parallel_branches"} - seen
     assert not rest
     on_disk = {p.relative_to(MODELS).as_posix() for p in MODELS.rglob("*.onnx")}

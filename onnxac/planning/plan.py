@@ -27,8 +27,9 @@ import onnx_graphsurgeon as gs
 from onnxac.algebra import Sum
 from onnxac.inference.facts import Facts
 from onnxac.planning.cost import Cost
+from onnxac.planning.links import Links
 from onnxac.planning.recipes import recipe
-from onnxac.planning.search import Links, Plan, Policy, Search
+from onnxac.planning.search import Plan, Policy, Search
 from onnxac.planning.steps import size
 
 _POLICIES: tuple[Policy, ...] = (

@@ -19,7 +19,7 @@ from onnxac.algebra.frames import extents
 from onnxac.inference.facts import Facts
 from onnxac.planning.cost import IMPOSSIBLE, Cost, total
 from onnxac.planning.site import Piece, Site
-from onnxac.planning.ways import write
+from onnxac.planning.writing import write
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from onnxac.algebra.term import Term, reading
 from onnxac.inference.casts import widest
 from onnxac.inference.facts import Facts
 from onnxac.planning.cost import NOTHING, Cost, total
+from onnxac.planning.links import Links
 from onnxac.planning.precision import rounding
 from onnxac.planning.recipes import recipe
 
@@ -82,31 +83,6 @@ class Definition:
     cost: Cost
     parts: frozenset[str] = frozenset()
     version: int = 0
-
-
-class Links:
-    """Disjoint sets of tensors, by union-find."""
-
-    def __init__(self, tensors: Iterable[str]) -> None:
-        self._parent = {t: t for t in tensors}
-
-    def root(self, tensor: str) -> str:
-        """The tensor that stands for the set."""
-        while self._parent[tensor] != tensor:
-            self._parent[tensor] = self._parent[self._parent[tensor]]
-            tensor = self._parent[tensor]
-        return tensor
-
-    def join(self, a: str, b: str) -> None:
-        """Make one set of two."""
-        self._parent[self.root(a)] = self.root(b)
-
-    def groups(self) -> list[list[str]]:
-        """The sets, each in the order in which the tensors were given."""
-        found: dict[str, list[str]] = defaultdict(list)
-        for tensor in self._parent:
-            found[self.root(tensor)].append(tensor)
-        return list(found.values())
 
 
 @dataclass
