@@ -165,13 +165,7 @@ class _Job:
         """Leave `result` and `report` of the attempt that holds."""
         dropped: tuple[Fusion, ...] = ()
         if self._options.verify:
-            from onnxac.proof.isolation import keep_what_holds
-
-            tick = partial(self._options.progress, "certifying")
-            kept = keep_what_holds(self._original.proto, self._attempt, self._folders(), tick)
-            dropped = kept.dropped
-            self.report = replace(self.report, fusions=kept.fusions)
-            dropped = self._proven(dropped)
+            dropped = self._proven(self._certified(frozenset()))
         else:
             self._attempt(frozenset())
         if self._draft is None:
@@ -207,6 +201,20 @@ class _Job:
                 shown = read_lazily(draft.path)
         return shown, self.report.fusions
 
+    def _certified(self, gone: frozenset[str]) -> tuple[Fusion, ...]:
+        """Rewrite without some changes and those whose certificates fail; the latter."""
+        from onnxac.proof.isolation import keep_what_holds
+
+        tick = partial(self._options.progress, "certifying")
+        kept = keep_what_holds(
+            self._original.proto,
+            lambda failed: self._attempt(gone | failed),
+            self._folders(),
+            tick,
+        )
+        self.report = replace(self.report, fusions=kept.fusions)
+        return kept.dropped
+
     def _folders(self) -> tuple[str, str]:
         before = "" if self._original.folder is None else str(self._original.folder)
         return before, before if self._draft is None else str(self._draft.path.parent)
@@ -241,14 +249,13 @@ class _Job:
             if not told or not passes(frozenset(told)):
                 raise_if_failed(found)
             blamed = culprits(list(told), passes)
-            if len(blamed) == len(told):
+            if len(blamed) == len(told) and self._options.tolerance is not None:
+                # It is the tolerance that asks for too much, not one of the changes that is wrong.
                 raise_if_failed(found)
-            self._attempt(gone | blamed)
-            kept = [told.get(f.output, f) for f in self.report.fusions]
-            self.report = replace(self.report, fusions=tuple(kept))
+            # In place of what is gone, other changes may have become possible.
+            dropped += tuple(told[b] for b in sorted(blamed)) + self._certified(gone | blamed)
             found = self._verified()
             raise_if_failed(found, strict=False)
-            dropped = (*dropped, *(told[b] for b in sorted(blamed)))
         self.report = replace(self.report, verification=found)
         return dropped
 
@@ -354,7 +361,7 @@ def _fused(
     stay = fixed(original, options.keep)
     gone = simplify(original, facts, stay)
     left = untouched(original, facts, stay)
-    seen = survey(original, stay, left, reorder(original, facts, stay, left))
+    seen = survey(original, stay, left, reorder(original, facts, stay, left, without))
     roll = account.Roll(original)
     plan = make_plan(seen.definitions, seen.costs, seen.pinned, seen.named, seen.facts)
     applied = Rewriter(original, seen.facts, seen.folding).apply(

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, save
+from cli_harness import MODELS
+from onnx import ModelProto, NodeProto, TensorProto, helper, load, numpy_helper, save
 
 from onnxac.cli import run
 from onnxac.pipeline import Options, optimize
@@ -186,3 +187,16 @@ def test_strict_says_so_in_its_exit_code(tmp_path: Path, monkeypatch: pytest.Mon
     assert run(["optimize", "in.onnx", "out.onnx", "-q"]) == 0
     assert run(["optimize", "in.onnx", "strict.onnx", "-q", "--strict"]) == 1
     assert Path("strict.onnx").read_bytes() == Path("out.onnx").read_bytes()
+
+
+def test_what_overflows_in_between_is_left_as_it_was() -> None:
+    """Behind the pool a mean of 1e38 is subtracted once, in front of it from each that it adds."""
+    before = load(MODELS / "onnx/pw_pool_bn/B.onnx")
+    mean = next(t for t in before.graph.initializer if t.name == "bn.running_mean")
+    values = numpy_helper.to_array(mean).copy()
+    values[0] = 1e38
+    mean.CopyFrom(numpy_helper.from_array(values, mean.name))
+    result, report = optimize(before)
+    assert [n.op_type for n in result.graph.node] == [n.op_type for n in before.graph.node]
+    assert DROPPED in [r.rule for r in report.refusals]
+    assert not report.fusions

@@ -16,6 +16,7 @@ import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnxac.pipeline import Options, optimize
+from onnxac.proof.certificate import certify
 from onnxac.report import Report
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
@@ -314,6 +315,58 @@ def test_a_negative_extent_is_dynamic() -> None:
     before = model(nodes, weights, shape=(-1, 2, -1, -1))
     report = assert_same(before)
     assert len(report.fusions) == 1
+
+
+@pytest.mark.parametrize("verify", [False, True])
+def test_a_negative_extent_around_a_merge(verify: bool) -> None:
+    """The certificate infers shapes, too."""
+    bounds = {n: np.asarray([v], np.int64) for n, v in (("s", 0), ("e", 3), ("a", 0))}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["t"]),
+        helper.make_node("Conv", ["x", "v"], ["u"]),
+        helper.make_node("Add", ["t", "u"], ["sum"]),
+        helper.make_node("Slice", ["sum", "s", "e", "a"], ["y"]),
+    ]
+    before = model(nodes, {"w": W1, "v": 2 * W1, **bounds}, shape=(-1, 2, 4, 4))
+    _, report = optimize(before, Options(verify=verify))
+    assert len(report.fusions) == 1
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_split_into_other_than_its_outputs(inside: bool) -> None:
+    """onnx's own inference ends the process over it, in a body as well."""
+    split = helper.make_node("Split", ["s"], ["y", "z"], axis=1, num_outputs=1)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["t"]),
+        helper.make_node("Conv", ["x", "v"], ["u"]),
+        helper.make_node("Add", ["t", "u"], ["s"]),
+    ]
+    if inside:
+        end = helper.make_tensor_value_info("y", FLOAT, None)
+        bodies = [helper.make_graph([split], n, [], [end]) for n in ("then", "else")]
+        nodes.append(
+            helper.make_node("If", ["c"], ["y"], then_branch=bodies[0], else_branch=bodies[1])
+        )
+    else:
+        nodes.append(split)
+    before = model(nodes, {"w": W1, "v": 2 * W1, "c": np.asarray(True)})
+    after, report = optimized(before)
+    assert len(report.fusions) == 1
+    (found,) = certify(before, after, report.fusions)
+    assert found.holds
+
+
+def test_a_stated_shape_of_another_rank() -> None:
+    """Nothing is known of what the operator makes; a value_info says something, of old."""
+    nodes = [
+        helper.make_node("F", ["x"], ["t"], domain="my"),
+        helper.make_node("Conv", ["t", "w"], ["u"]),
+        helper.make_node("Mul", ["u", "two"], ["y"]),
+    ]
+    before = model(nodes, {"w": W1, "two": np.float32(2)}, domains=["my"])
+    before.graph.value_info.append(helper.make_tensor_value_info("u", FLOAT, [0, -1, 2]))
+    after, _ = optimized(before)
+    assert operators(after) == ["F", "Conv"]
 
 
 def test_a_negative_extent_inside_of_a_body() -> None:

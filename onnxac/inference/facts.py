@@ -20,7 +20,7 @@ from onnx.shape_inference import InferenceError, infer_node_outputs
 from onnxac.graph.model import Model
 from onnxac.graph.operators import traits
 from onnxac.inference.shapes import Shapes, is_order
-from onnxac.inference.types import quoted, without_negative
+from onnxac.inference.types import digestible, quoted
 
 # Constants with at most this many elements are computed during the walk: shapes hang on them.
 _SMALL = 1024
@@ -110,7 +110,7 @@ class Facts(Shapes):
         try:
             found = infer_node_outputs(
                 schema,
-                without_negative(node),
+                digestible(node),
                 kinds,
                 data,
                 opset_imports=self._imports,

@@ -113,8 +113,12 @@ def quoted(kind: TypeProto) -> TypeProto:
     return copy
 
 
-def without_negative(node: NodeProto) -> NodeProto:
-    """The node, with every negative extent inside of its subgraphs made an unknown one."""
+def digestible(node: NodeProto) -> NodeProto:
+    """The node as onnx's own inference takes it: inside of it, negative extents are unknown ones.
+
+    Raises ValueError where that inference would end the process.
+    """
+    _require_parts(node)
     if not any(d.dim_value < 0 for d in _inner_dims(node)):
         return node
     copy = NodeProto()
@@ -123,6 +127,16 @@ def without_negative(node: NodeProto) -> NodeProto:
         if d.dim_value < 0:
             d.ClearField("dim_value")
     return copy
+
+
+def _require_parts(node: NodeProto) -> None:
+    for attribute in node.attribute:
+        parts = attribute.i if attribute.name == "num_outputs" else len(node.output)
+        if node.op_type == "Split" and parts != len(node.output):
+            raise ValueError(f"num_outputs is {parts}, it has {len(node.output)}")
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                _require_parts(inner)
 
 
 def _inner_dims(node: NodeProto) -> Iterator[TensorShapeProto.Dimension]:

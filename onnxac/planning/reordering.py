@@ -33,6 +33,11 @@ from onnxac.planning.steps import size
 _AFFINE = {"BatchNormalization", "Mul", "Div", "Add", "Sub"}
 
 
+def _moved(name: str) -> str:
+    """The name, as far as it is free, of what stands in for a tensor in another place."""
+    return f"{name}_moved"
+
+
 def _bends(node: gs.Node) -> bool:
     """Whether the operator is one channel by channel, and not linear."""
     known = traits(node.op, node.domain)
@@ -53,14 +58,21 @@ class Reordered:
     declined: dict[str, Obstacle]
 
 
-def reorder(model: Model, facts: Facts, fixed: Fixed, left: Collection[str]) -> Reordered:
+def reorder(
+    model: Model,
+    facts: Facts,
+    fixed: Fixed,
+    left: Collection[str],
+    without: frozenset[str] = frozenset(),
+) -> Reordered:
     """Apply all rules once, in graph order, to the graph itself.
 
-    left  outputs of nodes to leave alone
+    left     outputs of nodes to leave alone
+    without  tensors that nothing is moved for: a change that ended in one did not hold
 
     Ensures that every tensor which keeps its name keeps its value. `facts` are not touched.
     """
-    commuter = _Commuter(model, facts.copy(), fixed.named, left)
+    commuter = _Commuter(model, facts.copy(), fixed.named, left, without)
     stacks = commuter.run() if facts.opset >= OLDEST_OPSET else []
     return Reordered(commuter.facts, tuple(stacks), commuter.declined)
 
@@ -68,15 +80,21 @@ def reorder(model: Model, facts: Facts, fixed: Fixed, left: Collection[str]) -> 
 class _Commuter:
     """The rules, and the graph that they change.
 
-    facts  its own: tensors that it makes are added
-    named  tensors needed by name
-    left   outputs of nodes to leave alone
+    facts    its own: tensors that it makes are added
+    named    tensors needed by name
+    left     outputs of nodes to leave alone
+    without  tensors that nothing is moved for
     """
 
     def __init__(
-        self, model: Model, facts: Facts, named: frozenset[str], left: Collection[str]
+        self,
+        model: Model,
+        facts: Facts,
+        named: frozenset[str],
+        left: Collection[str],
+        without: frozenset[str],
     ) -> None:
-        self._graph, self.facts = model.graph, facts
+        self._graph, self.facts, self._without = model.graph, facts, without
         self._fixed, self._left = named.union(left), left
         self._name = Names(model).unique
         self.declined: dict[str, Obstacle] = {}
@@ -105,9 +123,10 @@ class _Commuter:
             return
         out = node.outputs[0]
         back = tuple(perm.index(i) for i in range(len(perm)))
-        if not any(
-            n.op == "Transpose" and tuple(n.attrs.get("perm", ())) == back for n in out.outputs
-        ):
+        opposite = [
+            n for n in out.outputs if n.op == "Transpose" and tuple(n.attrs.get("perm", ())) == back
+        ]
+        if not opposite or self._is_undone(out, *(t for n in opposite for t in n.outputs)):
             return
         source = turn.inputs[0]
         inner = self._like(source, node.outputs[0].name)
@@ -136,6 +155,8 @@ class _Commuter:
         if not self._is_per_channel(node, len(self.facts.shape(pool.inputs[0].name) or ())):
             return
         source, out = pool.inputs[0], node.outputs[0]
+        if self._is_undone(out):
+            return
         inner = self._like(source, out.name)
         pool.outputs.clear()
         node.inputs[flowing[0]] = source
@@ -166,6 +187,8 @@ class _Commuter:
         ):
             return []
         branches = [self._branch(t) for t in node.inputs]
+        if self._is_undone(node.outputs[0], *(b.top for b in branches if b is not None)):
+            return []
         stacks: list[Stack] = []
         at = 0
         while at < len(branches):
@@ -269,6 +292,10 @@ class _Commuter:
 
     # Small questions.
 
+    def _is_undone(self, *tensors: gs.Tensor) -> bool:
+        """Whether a change that ended in one of the tensors, or in one moved there, is left out."""
+        return any(t.name in self._without or _moved(t.name) in self._without for t in tensors)
+
     def _only_maker(self, tensor: gs.Tensor, *ops: str) -> gs.Node | None:
         """The node that makes a tensor which one node only reads, once."""
         if self.facts.fault(tensor.name) is not None:
@@ -299,7 +326,7 @@ class _Commuter:
 
     def _like(self, tensor: gs.Tensor, wish: str, channels: int | None = None) -> gs.Variable:
         """A new tensor of the same type, but for the number of channels."""
-        made = gs.Variable(self._name(f"{wish}_moved"))
+        made = gs.Variable(self._name(_moved(wish)))
         self.facts.define_like(made.name, tensor.name, channels)
         return made
 

@@ -36,6 +36,9 @@ SECONDS = 20
 ADDRESSES, RESIDENT = 8 * 2**30, 2**30
 # Share of an output's largest magnitude that rounding may move it.
 TOLERANCE = 1e-3
+# Above, it is the order of a sum that decides whether it overflows in between: the run of the
+# whole models, which is off here, sees that.
+LARGEST = 1e30
 GOOD = ("refused", "unchanged", "right", "unjudged")
 
 
@@ -134,6 +137,8 @@ def compared(have: list[Any], want: list[Any]) -> str:
         if not np.isfinite(b).all():
             return "unjudged"
         scale = max(float(np.abs(b).max()), 1e-30)
+        if scale > LARGEST:
+            return "unjudged"
         error = float(np.abs(a - b).max())
         # Where activations are large and outputs are small, rounding is not of the outputs.
         if not error <= TOLERANCE * scale:

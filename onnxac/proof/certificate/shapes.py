@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 import onnx
-from onnx import GraphProto, ModelProto, ValueInfoProto
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, ValueInfoProto
 
 from onnxac.proof.certificate.calls import UnknownOperatorError
 
@@ -59,11 +59,40 @@ def _inferred(model: ModelProto) -> dict[str, list[int | None]]:
             graph.input.append(
                 onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
             )
+    _make_digestible(light.graph)
+    for function in light.functions:
+        _make_nodes_digestible(function)
     try:
         light = onnx.shape_inference.infer_shapes(light, data_prop=True)
     except Exception as error:
         raise UnknownOperatorError(f"its shapes can't be inferred: {error}") from error
     return dict(_shapes(light.graph))
+
+
+def _make_digestible(graph: GraphProto) -> None:
+    """Take out what onnx's own inference ends the process over: its shapes stay unknown.
+
+    That is a negative extent, as old exporters write it, and a Split into other than its outputs.
+    """
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_value < 0:
+                dim.ClearField("dim_value")
+    _make_nodes_digestible(graph)
+
+
+def _make_nodes_digestible(owner: GraphProto | FunctionProto) -> None:
+    odd = [i for i, n in enumerate(owner.node) if n.op_type == "Split" and not _adds_up(n)]
+    for index in reversed(odd):
+        del owner.node[index]
+    for node in owner.node:
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                _make_digestible(body)
+
+
+def _adds_up(split: NodeProto) -> bool:
+    return all(a.i == len(split.output) for a in split.attribute if a.name == "num_outputs")
 
 
 def _shapes(graph: GraphProto) -> Iterator[tuple[str, list[int | None]]]:
