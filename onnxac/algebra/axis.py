@@ -14,7 +14,7 @@ says. Two numbers hold all padding and cropping there is:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Edge = Literal["zero", "reflect", "edge", "wrap"]
@@ -25,6 +25,7 @@ class Axis:
     """One spatial axis; all fields are in elements of the (spread) source.
 
     mean  the one output is the mean over the whole axis, however long it is; nothing else counts
+    fits  the stride is known to leave no rest, up·(N − 1) + extent, at all sizes there are
     """
 
     taps: int = 1
@@ -35,6 +36,7 @@ class Axis:
     extent: int = 0
     edge: Edge = "zero"
     mean: bool = False
+    fits: bool = field(default=False, compare=False)
 
     @property
     def span(self) -> int:
@@ -85,10 +87,15 @@ class Axis:
         lengths = [source] if source is not None else self._sizes()
         return all(self._is_empty_beyond(outer, n) for n in lengths)
 
-    def _sizes(self) -> range:
+    def _sizes(self) -> list[int]:
         """Extents that stand for all larger ones: one for each residue of the stride."""
         start = self.taps * self.dilation + abs(self.offset) + abs(self.extent) + self.stride
-        return range(start, start + self.stride)
+        every = range(start, start + self.stride)
+        return [n for n in every if not self.fits or self._rest(n) == 0]
+
+    def _rest(self, source: int) -> int:
+        """Elements of the (spread) source behind the last one that an output begins with."""
+        return (self.up * (source - 1) + self.extent) % self.stride
 
     def _is_empty_beyond(self, outer: Axis, source: int) -> bool:
         """Whether no tap meets data at the positions beyond the outputs that the outer reads."""
@@ -147,15 +154,21 @@ class Axis:
             offset=inner.stride * self.offset + inner.offset,
             extent=inner.extent + inner.stride * self.extent,
             edge=inner.edge,
+            fits=inner.fits and self.stride == 1,
         )
 
     def agrees_with(self, other: Axis, source: int | None) -> bool:
-        """Whether both can be one convolution: same steps, outputs and extension."""
+        """Whether both can be one convolution: same steps, outputs and extension.
+
+        Terms of one sum have as many outputs at every size that the model runs at. So over a
+        dynamic source it is enough that there are such sizes.
+        """
         if (self.stride, self.up, self.mean) != (other.stride, other.up, other.mean):
             return False
-        if self.extent != other.extent and (
-            source is None or self.length(source) != other.length(source)
-        ):
+        if source is None:
+            if abs(self.extent - other.extent) >= self.stride:
+                return False
+        elif self.length(source) != other.length(source):
             return False
         return (
             self.edge == other.edge
@@ -178,13 +191,14 @@ class Axis:
         ]
         dilation = math.gcd(*steps) if steps else 1
         reach = self if self.reads_beyond(source) else other
-        wider = self if self.span >= other.span else other
+        wider = max(self, other, key=lambda a: (a.span, -a.extent))
         return replace(
             reach,
             taps=(last - offset) // dilation + 1,
             dilation=dilation,
             offset=offset,
             extent=wider.extent,
+            fits=wider.fits,
         )
 
     def covers(self, other: Axis) -> bool:

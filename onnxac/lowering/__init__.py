@@ -12,7 +12,16 @@ import onnx_graphsurgeon as gs
 
 from onnxac.algebra import Obstacle, Sum
 from onnxac.inference.constants import OLDEST_OPSET
-from onnxac.lowering import channels, identities, matmul, movement, pointwise, shapes, windowed
+from onnxac.lowering import (
+    blocks,
+    channels,
+    identities,
+    matmul,
+    movement,
+    pointwise,
+    shapes,
+    windowed,
+)
 from onnxac.lowering.context import Context, Lowered, Rule
 
 RULES: dict[str, Rule] = {
@@ -23,6 +32,7 @@ RULES: dict[str, Rule] = {
     **channels.RULES,
     **matmul.RULES,
     **shapes.RULES,
+    **blocks.RULES,
 }
 
 __all__ = ["RULES", "Context", "Lowered", "lower"]

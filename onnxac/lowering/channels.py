@@ -8,11 +8,15 @@ larger number of them, and of b, put into the others.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxac.algebra import Axis, Channels, Lazy, Obstacle, Sum, Term
+from onnxac.algebra.kernel import Array
+from onnxac.inference.dims import Dim
+from onnxac.lowering.arrangement import Arranged
 from onnxac.lowering.context import (
     Context,
     Lowered,
@@ -45,6 +49,32 @@ def selection(
     shape = (count, width, *[1] * (rank - 1))
     kernel = Lazy(lambda: np.eye(width)[list(rows)].reshape(shape))
     return mixed(source, kernel, [Axis()] * rank, Channels(axis, count, width, 1), step)
+
+
+def selections(
+    arranged: Arranged, lines: Sequence[Axis], source: str, channels: tuple[int, int], step: int
+) -> tuple[Term, ...]:
+    """One term for each position that channels (out, width) on axis 1 are read at.
+
+    lines  geometry per spatial axis, but for the offsets
+    """
+    out, width = channels
+    terms = []
+    for offsets, rows in arranged.parts:
+        axes = [replace(a, offset=o) for a, o in zip(lines, offsets, strict=True)]
+        shape = (out, width, *[1] * (len(axes) + 1))
+        kernel = Lazy(lambda rows=rows, shape=shape: _placed(rows, shape))
+        mixing = Channels(1, out, width, 1)
+        terms.append(mixed(source, kernel, [Axis(), Axis(), *axes], mixing, step))
+    return tuple(terms)
+
+
+def _placed(rows: Sequence[tuple[int, int]], shape: tuple[int, ...]) -> Array:
+    """A kernel of ones at some places (out, in)."""
+    kernel = np.zeros(shape)
+    for o, row in rows:
+        kernel[o, row] = 1
+    return kernel
 
 
 def _split(node: gs.Node, output: int, context: Context) -> Lowered:
@@ -103,7 +133,7 @@ def _concat(node: gs.Node, output: int, context: Context) -> Lowered:
             return None
         if not isinstance(shape[axis], int):
             return None
-        if [d for i, d in enumerate(shape) if i != axis] != others:
+        if not _may_agree([d for i, d in enumerate(shape) if i != axis], others):
             return None
         sizes.append(int(str(shape[axis])))
     total, at, ones = sum(sizes), 0, (1,) * (len(first) - 1)
@@ -114,6 +144,14 @@ def _concat(node: gs.Node, output: int, context: Context) -> Lowered:
         terms.append(mixed(tensor.name, kernel, [Axis()] * len(first), mixing, step))
         at += size
     return Sum(tuple(terms), (), frozenset({step}))
+
+
+def _may_agree(dims: Sequence[Dim], others: Sequence[Dim]) -> bool:
+    """Whether shapes are equal at some sizes: at others the operator does not run."""
+    return len(dims) == len(others) and all(
+        a == b or not (isinstance(a, int) and isinstance(b, int))
+        for a, b in zip(dims, others, strict=True)
+    )
 
 
 RULES: dict[str, Rule] = {"Split": _split, "Gather": _gather, "Concat": _concat}

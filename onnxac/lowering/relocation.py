@@ -30,12 +30,17 @@ from onnxac.graph.operators import traits
 from onnxac.inference.constants import OLDEST_OPSET, run_node
 from onnxac.inference.dims import Extent
 from onnxac.inference.stored import Values
+from onnxac.lowering import arrangement
+from onnxac.lowering.arrangement import Arranged, arrange
+from onnxac.lowering.channels import selections
 from onnxac.lowering.context import Context, moved
-from onnxac.lowering.labels import Located, locate
+from onnxac.lowering.labels import Flags, Integers, Located, locate
 
 # A region without any of these is lowered operator by operator.
 _TELLING = {"ScatterND", "ScatterElements", "Concat", "Where", "Gather"}
 _MAX_NODES = 20_000
+# Larger blocks of space to depth are not looked for where sizes are dynamic.
+_LARGEST_BLOCK = 16
 _MAX_ELEMENTS = 2**23
 _MAX_TRIES = 256
 # Labels start here, twice: far beyond any constant, and exact in float64.
@@ -53,6 +58,16 @@ class Region:
     source: str
     inner: frozenset[int]
     definition: Sum
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A region that was run on labels; `copied` are those that came through, of `shape`."""
+
+    labels: Integers
+    copied: Flags
+    values: Array
+    shape: tuple[int, ...]
 
 
 class _RejectedError(Exception):
@@ -108,25 +123,39 @@ class Regions:
 
     def _region(self, head: gs.Node) -> Region | None:
         nodes, source = self._trace(head)
-        if source is None or not any(n.op in _TELLING for n in nodes):
+        if source is None or not _tells(nodes):
             return None
-        shape = self._facts.shape(source)
-        output = self._facts.shape(head.outputs[0].name)
+        tensor = head.outputs[0].name
+        shape, output = self._facts.shape(source), self._facts.shape(tensor)
         if shape is None or output is None or len(shape) != len(output) or len(shape) < 3:
             return None
-        if shape[1] != output[1] or not isinstance(shape[1], int):
+        if shape[0] != output[0] or not isinstance(shape[1], int):
             return None
-        located = self._located(head.outputs[0].name, source, nodes)
-        if located is None:
+        step = self._context.step(head)
+        terms: tuple[Term, ...] | None = None
+        if shape[1] == output[1]:
+            terms = self._displaced(self._located(tensor, source, nodes), source, shape[1], step)
+        if terms is None:
+            terms = self._arranged(tensor, source, nodes, step)
+        if terms is None:
             return None
-        term = moved(source, (Axis(), Axis(), *located.axes), self._context.step(head))
-        if located.fill is not None:
-            mixed = term.mixing(1, shape[1])
-            assert isinstance(mixed, Term)
-            term = replace(mixed, fill=Lazy.of(located.fill))
         inner = self._inner(head, nodes)
         steps = frozenset(self._context.step(n) for n in nodes)
-        return Region(head.outputs[0].name, source, inner, Sum((term,), (), steps))
+        return Region(tensor, source, inner, Sum(terms, (), steps))
+
+    @staticmethod
+    def _displaced(
+        located: Located | None, source: str, channels: int, step: int
+    ) -> tuple[Term, ...] | None:
+        """The term of a crop or an extension."""
+        if located is None:
+            return None
+        term = moved(source, (Axis(), Axis(), *located.axes), step)
+        if located.fill is not None:
+            mixed = term.mixing(1, channels)
+            assert isinstance(mixed, Term)
+            term = replace(mixed, fill=Lazy.of(located.fill))
+        return (term,)
 
     def _trace(self, head: gs.Node) -> tuple[list[gs.Node], str | None]:
         """Nodes of the region that ends in `head`, and the one tensor whose data it moves.
@@ -190,7 +219,8 @@ class Regions:
 
     # Sizes to try.
 
-    def _sizes(self, nodes: list[gs.Node], source: str) -> Iterator[Sizes]:
+    def _roots(self, nodes: list[gs.Node], source: str) -> list[str]:
+        """What the sizes of the region's inputs are formulas of."""
         inside = {t.name for n in nodes for t in n.outputs}
         outside = [
             t.name
@@ -198,7 +228,7 @@ class Regions:
             for t in n.inputs
             if t.name not in inside and not self._facts.is_constant(t.name)
         ]
-        roots = sorted(
+        return sorted(
             {
                 d.root
                 for t in (source, *outside)
@@ -206,6 +236,9 @@ class Regions:
                 if isinstance(d, Extent)
             }
         )
+
+    def _sizes(self, nodes: list[gs.Node], source: str) -> Iterator[Sizes]:
+        roots = self._roots(nodes, source)
         extents = {
             d
             for n in nodes
@@ -265,7 +298,61 @@ class Regions:
             found = here
         return found
 
+    def _arranged(
+        self, tensor: str, source: str, nodes: list[gs.Node], step: int
+    ) -> tuple[Term, ...] | None:
+        """One term for each position that channels are read at, if that is so at all sizes."""
+        region = frozenset(id(n) for n in nodes)
+        found: Arranged | None = None
+        counts: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+        for sizes in self._residues(nodes, source):
+            try:
+                seen = self._run_labels(tensor, source, sizes, region)
+            except _RejectedError:
+                continue
+            if seen is None:
+                return None
+            here = arrange(seen.labels, seen.copied, seen.shape)
+            if here is None or (found is not None and here != found):
+                return None
+            found = here
+            counts.append((seen.shape[2:], seen.labels.shape[2:]))
+        if found is None:
+            return None
+        lines: list[Axis] = []
+        for i, stride in enumerate(found.strides):
+            line = arrangement.line(stride, ((n[i], p[i]) for n, p in counts))
+            if line is None:
+                return None
+            lines.append(line)
+        shape, output = self._facts.shape(source), self._facts.shape(tensor)
+        assert shape is not None
+        assert output is not None
+        return selections(found, lines, source, (int(str(output[1])), int(str(shape[1]))), step)
+
+    def _residues(self, nodes: list[gs.Node], source: str) -> Iterator[Sizes]:
+        """Sizes that stand for all: one for each residue that a stride could tell apart."""
+        roots = self._roots(nodes, source)
+        if not roots:
+            yield {}
+            return
+        baked = self._integers(nodes)
+        block = math.lcm(*(b for b in baked if 1 < b <= _LARGEST_BLOCK))
+        block = block if block <= _LARGEST_BLOCK**2 else _LARGEST_BLOCK
+        start = block * (2 * max(baked, default=0) // block + 2)
+        for more in range(min(max(block, 2), _LARGEST_BLOCK)):
+            yield {
+                r: 2 if self._is_batch(r) else start + block * i + more for i, r in enumerate(roots)
+            }
+
     def _at(self, tensor: str, source: str, sizes: Sizes, region: frozenset[int]) -> Located | None:
+        """What the labels say at some sizes."""
+        seen = self._run_labels(tensor, source, sizes, region)
+        return None if seen is None else locate(seen.labels, seen.copied, seen.values, seen.shape)
+
+    def _run_labels(
+        self, tensor: str, source: str, sizes: Sizes, region: frozenset[int]
+    ) -> _Seen | None:
         """Run the region twice: what moves by the distance of the labels is a copy."""
         shape = self._concrete(source, sizes)
         count = math.prod(shape)
@@ -280,7 +367,7 @@ class Regions:
             labels = (low - _LOW).astype(np.int64)
         if not np.array_equal(low[~copied], high[~copied]):
             return None
-        return locate(labels, copied, low, shape)
+        return _Seen(labels, copied, low, shape)
 
     def _concrete(self, name: str, sizes: Sizes) -> tuple[int, ...]:
         shape = self._facts.shape(name)
@@ -326,6 +413,12 @@ class Regions:
             return run_node(origin, inputs, {"": self._context.opset})
         except Exception as error:  # whatever the reference operator says: not at these sizes
             raise _RejectedError from error
+
+
+def _tells(nodes: Sequence[gs.Node]) -> bool:
+    """Whether operators one by one might not show what the nodes do together."""
+    ops = {n.op for n in nodes}
+    return bool(ops & _TELLING) or {"Reshape", "Transpose"} <= ops
 
 
 def _fitting(root: str, extents: set[Extent], baked: set[int]) -> list[int]:

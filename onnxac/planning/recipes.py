@@ -67,14 +67,21 @@ def recipe(definition: Sum, tensor: str, facts: Facts, wide: int | None = None) 
 
 
 def _merged(terms: Sequence[Term], site: Site) -> list[Piece]:
-    """Terms over one source as few operators, where one is not dearer than two."""
+    """Terms over one source as few operators, where one is not dearer than several.
+
+    Taps that interleave may pay only all together, so that is looked at first.
+    """
     if len(terms) == 1:
         return [write(terms[0], site)]
+    ordered = sorted(terms, key=lambda t: (-t.taps, t.first_step))
+    pieces = [write(t, site) for t in ordered]
+    whole = _joined(pieces, site)
+    if whole is not None:
+        return [whole]
     groups: list[Piece] = []
-    for term in sorted(terms, key=lambda t: (-t.taps, t.first_step)):
-        piece = write(term, site)
+    for piece in pieces:
         for at, other in enumerate(groups):
-            merged = _joined(other, piece, site)
+            merged = _joined([other, piece], site)
             if merged is not None:
                 groups[at] = merged
                 break
@@ -83,14 +90,15 @@ def _merged(terms: Sequence[Term], site: Site) -> list[Piece]:
     return groups
 
 
-def _joined(a: Piece, b: Piece, site: Site) -> Piece | None:
-    """Both pieces as one, where that is not dearer."""
-    shaped = a.term if a.term.axes is not None else b.term
-    made = add([a.term, b.term], extents(shaped, site.facts.shape))
+def _joined(pieces: Sequence[Piece], site: Site) -> Piece | None:
+    """Pieces as one, where that is not dearer."""
+    shaped = next((p.term for p in pieces if p.term.axes is not None), pieces[0].term)
+    made = add([p.term for p in pieces], extents(shaped, site.facts.shape))
     if isinstance(made, Obstacle):
         return None
     piece = write(made, site)
-    apart = a.cost + b.cost + Cost(elements=3 * site.elements, nodes=1)
+    adding = Cost(elements=3 * site.elements, nodes=1)
+    apart = total([*(p.cost for p in pieces), *[adding] * (len(pieces) - 1)])
     return piece if piece.cost.is_within(apart) else None
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from onnxac.proof.certificate.calls import UnknownOperatorError
 from onnxac.proof.certificate.cut import Array, Cut, Graph
 from onnxac.proof.certificate.evaluate import Evaluator
 from onnxac.proof.certificate.operators import bends
@@ -86,8 +87,8 @@ class Comparison:
 
     def _try(self, sizes: Sizes) -> float:
         """Feed all probes at all sizes; how likely a wrong map passes."""
-        false_pass = 0.0
-        for number, trial in enumerate(sizes.trials):
+        false_pass, runs = 0.0, list(self._running(sizes))
+        for number, trial in enumerate(runs):
             self._check_zeros(trial)
             complete = not self.bent and self._count(trial, sizes, everywhere=True) <= _ALL
             if complete or number == 0:
@@ -95,6 +96,24 @@ class Comparison:
             if not complete:
                 false_pass = max(false_pass, self._check_dense(trial))
         return false_pass
+
+    def _running(self, sizes: Sizes) -> Iterator[Mapping[str, tuple[int, ...]]]:
+        """The trials at which the model as it was runs: at others nothing is to be shown.
+
+        Raises UnknownOperatorError where it runs at none.
+        """
+        rejected: UnknownOperatorError | None = None
+        accepted = False
+        for trial in sizes.trials:
+            try:
+                self.before.run(self._zeros(trial), self.cut.targets)
+            except UnknownOperatorError as error:
+                rejected = error
+                continue
+            accepted = True
+            yield trial
+        if rejected is not None and not accepted:
+            raise rejected
 
     def _tested(self, source: str, sizes: Sizes) -> CertifiedSource:
         return CertifiedSource(
