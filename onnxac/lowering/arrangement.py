@@ -17,6 +17,7 @@ import numpy as np
 from onnxac.algebra import Axis
 from onnxac.lowering.labels import Flags, Integers
 
+
 @dataclass(frozen=True)
 class Arranged:
     """Where output channels come from; equal at all sizes, but for the numbers of outputs.

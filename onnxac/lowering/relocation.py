@@ -14,9 +14,8 @@ that an exporter baked in) don't count, as long as one is left.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -35,18 +34,15 @@ from onnxac.lowering.arrangement import Arranged, arrange
 from onnxac.lowering.channels import selections
 from onnxac.lowering.context import Context, moved
 from onnxac.lowering.labels import Flags, Integers, Located, locate
+from onnxac.lowering.trials import Sizes, TrialSizes
 
 # A region without any of these is lowered operator by operator.
 _TELLING = {"ScatterND", "ScatterElements", "Concat", "Where", "Gather"}
 _MAX_NODES = 20_000
-# Larger blocks of space to depth are not looked for where sizes are dynamic.
-_LARGEST_BLOCK = 16
 _MAX_ELEMENTS = 2**23
-_MAX_TRIES = 256
 # Labels start here, twice: far beyond any constant, and exact in float64.
 _LOW, _HIGH = 2.0**40, 2.0**41
 
-Sizes = dict[str, int]
 _Role = Literal["data", "shape", "index"]
 
 
@@ -91,6 +87,7 @@ class Regions:
     ) -> None:
         self._nodes, self._context, self._fixed, self._origin = nodes, context, fixed, origin
         self._facts = context.facts
+        self._trials = TrialSizes(context)
         self._known = {id(n) for n in nodes}
         self._makers = {t.name: n for n in nodes for t in n.outputs if t.name}
 
@@ -217,78 +214,13 @@ class Regions:
             changed = bool(outside)
         return frozenset(inner)
 
-    # Sizes to try.
-
-    def _roots(self, nodes: list[gs.Node], source: str) -> list[str]:
-        """What the sizes of the region's inputs are formulas of."""
-        inside = {t.name for n in nodes for t in n.outputs}
-        outside = [
-            t.name
-            for n in nodes
-            for t in n.inputs
-            if t.name not in inside and not self._facts.is_constant(t.name)
-        ]
-        return sorted(
-            {
-                d.root
-                for t in (source, *outside)
-                for d in self._facts.shape(t) or ()
-                if isinstance(d, Extent)
-            }
-        )
-
-    def _sizes(self, nodes: list[gs.Node], source: str) -> Iterator[Sizes]:
-        roots = self._roots(nodes, source)
-        extents = {
-            d
-            for n in nodes
-            for t in (*n.inputs, *n.outputs)
-            for d in self._facts.shape(t.name) or ()
-            if isinstance(d, Extent) and d.root in roots
-        }
-        if not roots:
-            yield {}
-            return
-        baked = self._integers(nodes)
-        start = 2 * max(baked, default=0) + 9
-        for n in range(2):
-            yield {
-                r: (2 + n if self._is_batch(r) else start + 7 * n + i) for i, r in enumerate(roots)
-            }
-        options = [
-            [2] if self._is_batch(r) else _fitting(r, extents, baked) or [start] for r in roots
-        ]
-        for combination in itertools.islice(itertools.product(*options), _MAX_TRIES):
-            yield dict(zip(roots, combination, strict=True))
-
-    def _is_batch(self, root: str) -> bool:
-        return any(
-            (shape := self._facts.shape(t.name))
-            and isinstance(shape[0], Extent)
-            and shape[0].root == root
-            for t in self._context.inputs
-        )
-
-    def _integers(self, nodes: list[gs.Node]) -> set[int]:
-        """Integers that the region's own constants hold, where a size may be baked in."""
-        found: set[int] = set()
-        for name in {t.name for n in nodes for t in n.inputs if self._facts.is_constant(t.name)}:
-            value = self._facts.value(name)
-            if value is not None and value.dtype.kind == "i" and 0 < value.size <= 64:
-                # Of indices that count up only the end is a size.
-                held = value.reshape(-1) if value.size <= 16 else [value.max(), value.max() + 1]
-                found |= {abs(int(v)) for v in held if abs(int(v)) < 2**20}
-            elif value is not None and value.dtype.kind == "f":
-                found |= set(value.shape)
-        return found
-
     # Running on labels.
 
     def _located(self, tensor: str, source: str, nodes: list[gs.Node]) -> Located | None:
         """The region's geometry, if it is the same at all sizes at which it can be computed."""
         region = frozenset(id(n) for n in nodes)
         found: Located | None = None
-        for sizes in self._sizes(nodes, source):
+        for sizes in self._trials.varied(nodes, source):
             try:
                 here = self._at(tensor, source, sizes, region)
             except _RejectedError:
@@ -305,7 +237,7 @@ class Regions:
         region = frozenset(id(n) for n in nodes)
         found: Arranged | None = None
         counts: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
-        for sizes in self._residues(nodes, source):
+        for sizes in self._trials.residues(nodes, source):
             try:
                 seen = self._run_labels(tensor, source, sizes, region)
             except _RejectedError:
@@ -329,21 +261,6 @@ class Regions:
         assert shape is not None
         assert output is not None
         return selections(found, lines, source, (int(str(output[1])), int(str(shape[1]))), step)
-
-    def _residues(self, nodes: list[gs.Node], source: str) -> Iterator[Sizes]:
-        """Sizes that stand for all: one for each residue that a stride could tell apart."""
-        roots = self._roots(nodes, source)
-        if not roots:
-            yield {}
-            return
-        baked = self._integers(nodes)
-        block = math.lcm(*(b for b in baked if 1 < b <= _LARGEST_BLOCK))
-        block = block if block <= _LARGEST_BLOCK**2 else _LARGEST_BLOCK
-        start = block * (2 * max(baked, default=0) // block + 2)
-        for more in range(min(max(block, 2), _LARGEST_BLOCK)):
-            yield {
-                r: 2 if self._is_batch(r) else start + block * i + more for i, r in enumerate(roots)
-            }
 
     def _at(self, tensor: str, source: str, sizes: Sizes, region: frozenset[int]) -> Located | None:
         """What the labels say at some sizes."""
@@ -419,19 +336,3 @@ def _tells(nodes: Sequence[gs.Node]) -> bool:
     """Whether operators one by one might not show what the nodes do together."""
     ops = {n.op for n in nodes}
     return bool(ops & _TELLING) or {"Reshape", "Transpose"} <= ops
-
-
-def _fitting(root: str, extents: set[Extent], baked: set[int]) -> list[int]:
-    """Sizes of the root at which some extent of it has a value that is baked in.
-
-    Several sizes may give all extents the same values; one of them is enough.
-    """
-    own = sorted((e for e in extents if e.root == root), key=str)
-    found: dict[tuple[int, ...], int] = {}
-    for extent in own:
-        for value in baked:
-            # ⌊(up·(r − 1) + extent)/stride⌋ + 1 = value, for the smallest such r.
-            r = -(-((value - 1) * extent.stride - extent.extent) // extent.up) + 1
-            if r > 4 and extent.at(r) == value:
-                found.setdefault(tuple(e.at(r) for e in own), r)
-    return sorted(found.values())
