@@ -132,7 +132,7 @@ DISAGREEING = [
     (Axis(up=2), Axis(), 8, "one is spread out"),
     (Axis(extent=-1), Axis(), 8, "the numbers of outputs differ"),
     (Axis(3, offset=-1, edge="reflect"), Axis(3, offset=-1), 8, "they are extended differently"),
-    (Axis(1, stride=2, extent=-1), Axis(1, stride=2), None, "their outputs differ at some length"),
+    (Axis(1, stride=2, extent=-2), Axis(1, stride=2), None, "their outputs differ at all lengths"),
 ]
 
 
@@ -140,6 +140,23 @@ DISAGREEING = [
 def test_what_can_not_be_one_convolution(a: Axis, b: Axis, length: int | None, _why: str) -> None:
     assert not a.agrees_with(b, length)
     assert not b.agrees_with(a, length)
+
+
+def test_over_an_open_length_it_is_enough_that_outputs_may_agree() -> None:
+    """Terms of one sum have as many outputs at every length that there is: an even one here."""
+    long, short = Axis(stride=2), Axis(stride=2, extent=-1)
+    assert long.agrees_with(short, None)
+    for even in (2, 8, 14):
+        union = long.union(short, None)
+        assert union.length(even) == long.length(even) == short.length(even)
+
+
+def test_a_stride_that_leaves_no_rest_keeps_the_border_behind_it() -> None:
+    padded = Axis(3, offset=-1)
+    blocks = Axis(stride=2, extent=-1)
+    assert not blocks.keeps_border_of(padded, None)
+    assert replace(blocks, fits=True).keeps_border_of(padded, None)
+    assert not replace(blocks, offset=2, extent=-3, fits=True).keeps_border_of(padded, None)
 
 
 def test_at_a_known_length_only_the_outputs_count() -> None:
