@@ -9,10 +9,14 @@ result against ONNX Runtime; `verify` compares any two models the same way. Erro
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from onnxac.errors import OnnxacError
-from onnxac.report import Report, Verification
+
+if TYPE_CHECKING:
+    from onnxac.pipeline import Options, optimize, optimize_file
+    from onnxac.proof import verify
+    from onnxac.report import Report, Verification
 
 __version__ = "0.1.0"
 __all__ = [
@@ -25,9 +29,12 @@ __all__ = [
     "verify",
 ]
 
-# Loaded when they are used: `import onnxac` needs neither onnx nor a runtime.
+# Loaded when they are used: `import onnxac` needs neither onnx nor a runtime, and is at the
+# start of every process that runs models.
 _LAZY = {
     "Options": "onnxac.pipeline",
+    "Report": "onnxac.report",
+    "Verification": "onnxac.report",
     "optimize": "onnxac.pipeline",
     "optimize_file": "onnxac.pipeline",
     "verify": "onnxac.proof",

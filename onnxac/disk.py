@@ -17,7 +17,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import secrets
 import shutil
 import stat
 import sys
@@ -148,7 +147,7 @@ class Workspace:
         clear_remains(parent)
         self._lock: int | None = None
         while self._lock is None:
-            self.token = secrets.token_hex(8)
+            self.token = os.urandom(8).hex()
             self.path = parent / f"{PREFIX}{self.token}"
             _made[self.path] = os.getpid()
             self.path.mkdir(mode=0o700)

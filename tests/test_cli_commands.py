@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import onnx
@@ -18,7 +16,6 @@ from cli_harness import (
     NETWORK,
     REPVGG,
     REPVGG_FUSED,
-    environment,
     onnxac,
     perturbed,
 )
@@ -226,18 +223,6 @@ def test_completion_is_there(capsys: Capture) -> None:
     env = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     done = onnxac("--show-completion", "bash", env=env)
     assert "complete" in done.out.lower() + done.stderr.lower()
-
-
-def test_help_loads_nothing_heavy() -> None:
-    code = (
-        "import sys\nfrom onnxac.cli import run\nrun(['--help'])\n"
-        "heavy = {'onnx', 'numpy', 'onnxruntime', 'onnx_graphsurgeon', 'google.protobuf'}\n"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, env=environment(), check=False
-    )
-    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_every_command_is_there() -> None:

@@ -11,16 +11,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from onnxac.errors import UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 Value = bool | int | float | str | list[str]
 
@@ -108,6 +102,12 @@ def load(folder: Path | None = None) -> Config:
 
 
 def _table(path: Path, keys: tuple[str, ...]) -> Mapping[str, Any] | None:
+    # Most repositories have no settings: the parser is loaded where there is something to parse.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
     try:
         value: Any = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -126,6 +126,8 @@ def _table(path: Path, keys: tuple[str, ...]) -> Mapping[str, Any] | None:
 def _checked(path: Path, values: Mapping[str, Any]) -> dict[str, Value]:
     for key, value in values.items():
         if key not in KEYS:
+            from difflib import get_close_matches
+
             close = get_close_matches(key, KEYS, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(KEYS)}"
             raise UsageError(f"{path}: unknown key {key!r}; {hint}")

@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import tempfile
-import webbrowser
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -86,8 +85,11 @@ def diff(
     screen.say(f"The page is {place}" if output is None else f"Wrote {place}", wrap=False)
     if importlib.util.find_spec("netron") is None:
         screen.say('Without netron it has no graphs; pip install "onnxac[netron]" adds them')
-    if open_page and not webbrowser.open(place.resolve().as_uri()):
-        screen.say("No browser was found to open it")
+    if open_page:
+        import webbrowser
+
+        if not webbrowser.open(place.resolve().as_uri()):
+            screen.say("No browser was found to open it")
 
 
 def _check_output(output: Path, before: Path, after: Path) -> None:

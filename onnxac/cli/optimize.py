@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -132,7 +133,13 @@ def optimize(
     extras.check(source, goal or source)
     screen.stdout_is_taken = (goal == STDIO and not dry_run) or extras.use_stdout
     written = None if dry_run else goal
-    with screen.progress("reading"), made(None if dry_run else target):
+    from onnxac.proof.spawn import ahead
+
+    with (
+        ahead() if verify else nullcontext(),
+        screen.progress("reading"),
+        made(None if dry_run else target),
+    ):
         from onnxac.cli.transform import transform
         from onnxac.pipeline import Options
         from onnxac.render.terminal import told

@@ -67,8 +67,9 @@ class Screen:
     @contextmanager
     def progress(self, what: str) -> Iterator[None]:
         """Tell what is going on, on a terminal only, while the block runs."""
-        console = self._console(sys.stderr)
-        if self.quiet or not console.is_terminal:
+        # With -q, rich may never be needed.
+        console = None if self.quiet else self._console(sys.stderr)
+        if console is None or not console.is_terminal:
             yield
             return
         from rich import progress as bars

@@ -87,7 +87,9 @@ def verify(
     """
     screen = screen_of(context, quiet, verbose, color)
     shapes = shapes_from(shape)
-    with screen.progress("comparing"):
+    from onnxac.proof.spawn import ahead
+
+    with ahead(), screen.progress("comparing"):
         from onnxac.graph.files import read
         from onnxac.proof import Settings, raise_if_failed
         from onnxac.proof import verify as compare

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
-import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,15 +15,8 @@ from onnxac.errors import RuntimeFailure
 from onnxac.proof.compare import Array, Axis, Gap
 from onnxac.proof.feeds import Fill, Shape, Spec
 from onnxac.proof.messages import receive, send
+from onnxac.proof.spawn import take
 
-# Nothing that happens to lie in the folder it is started in is imported.
-PROGRAM = (
-    "import sys; sys.path = [p for p in sys.path if p]; "
-    "from onnxac.proof.worker import main; main()"
-)
-
-# How long a worker that was told to end may take before it is killed.
-GRACE_SECONDS = 5.0
 AGAIN = -1
 
 
@@ -90,27 +79,18 @@ class Worker:
         self.version = ""
 
     def __enter__(self) -> Worker:
-        # A file, not a pipe: nobody has to read it for the worker to go on.
-        self._stderr = tempfile.TemporaryFile()
-        limit = "none" if self._memory_limit is None else str(self._memory_limit)
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, limit],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-                # The worker finds the same packages, wherever this process has them from.
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-            )
+            self._started = take()
         except OSError as error:
-            self._stderr.close()
             raise RuntimeFailure(f"no process can be started to run models: {error}") from error
+        self._process = self._started.process
         # Killing it ends the read that waits for it, on every platform.
         self._timer = threading.Timer(self._timeout, self._expire)
         self._timer.daemon = True
         self._timer.start()
         try:
-            self.version = self._receive("when it started")[0]["version"]
+            hello, _ = self._ask({"memory_limit": self._memory_limit}, "when it started")
+            self.version = hello["version"]
         except BaseException:
             self.close()
             raise
@@ -127,15 +107,7 @@ class Worker:
     def close(self) -> None:
         """End the process and wait for it."""
         self._timer.cancel()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                _close(stream)
-        try:
-            self._process.wait(GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._stderr.close()
+        self._started.end()
 
     def load(
         self,
@@ -238,8 +210,8 @@ class Worker:
                 f"{self._hint.replace('; ', ', or ')}"
             )
         how = f"exit code {code}" if code >= 0 else f"signal {_signal_name(-code)}"
-        self._stderr.seek(0)
-        lines = self._stderr.read().decode(errors="replace").split("\n")
+        self._started.stderr.seek(0)
+        lines = self._started.stderr.read().decode(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         said = last and f": {last[:300]}"
         return RuntimeFailure(f"ONNX Runtime crashed {when} ({how}){said}{self._hint}")
@@ -269,11 +241,3 @@ def _gap(header: Mapping[str, Any], index: int, arrays: Mapping[str, Array]) -> 
 def _signal_name(number: int) -> str:
     known = {s.value: s.name for s in signal.Signals}
     return known.get(number, str(number)) + (", out of memory?" if number == 9 else "")
-
-
-def _close(stream: Any) -> None:
-    try:
-        stream.close()
-    except OSError:
-        # What was buffered for a process that is gone has no reader; its death is reported.
-        return

@@ -2,8 +2,10 @@
 
 It makes the feeds, runs both models on them and compares the results, so that no tensor is
 ever held elsewhere. Of onnxac it imports only what needs no onnx: it is up in a fifth of a
-second. It answers one request after another, on stdin and stdout:
+second. It answers one request after another, on stdin and stdout, the first of them when its
+libraries are loaded:
 
+    {"memory_limit": bytes or null}
     {"op": "load", "key": k, "path": p, "backend": b, "folder": f, "libraries": [], "renamed": {}}
     {"op": "feed", "specs": [...], "fill": {...}, "file": path or null}
     {"op": "run", "key": k, "moved": seed or null}
@@ -17,6 +19,7 @@ A feed stands until the next one, and so do the outputs of the runs on it. The r
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 import sys
@@ -278,14 +281,19 @@ def _free() -> int:
 
 
 def main() -> None:
-    """Serve requests until stdin ends. The argument is the memory limit in bytes, or `none`."""
+    """Serve requests until stdin ends."""
     requests = sys.stdin.buffer
     # Whatever else prints to stdout must not get between the replies.
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     import onnxruntime
 
-    _limit_memory(None if sys.argv[1] == "none" else int(sys.argv[1]))
+    gc.enable()
+    try:
+        wanted, _ = receive(requests)
+    except EOFError:
+        return
+    _limit_memory(wanted["memory_limit"])
     send(replies, {"ok": True, "version": onnxruntime.__version__})
     server = _Server()
     while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -138,14 +139,10 @@ class Comparison:
         once = gamma(self.unit, self.layers) * self.terms + 1 / RANGE
         number = 1 if once >= 0.5 else math.ceil(math.log(AIM) / math.log(once))
         number = min(max(number, 2), _MOST_PROBES)
-        rng = np.random.default_rng()
         step = max(_PIECE // max(math.prod(s) for s in trial.values()), 1)
         for start in range(0, number, step):
             own = min(step, number - start)
-            feeds = {
-                s: rng.integers(-RANGE, RANGE + 1, (own, *shape)).astype(np.float64)
-                for s, shape in trial.items()
-            }
+            feeds = {s: _drawn((own, *shape)) for s, shape in trial.items()}
             # What they are for zeros was compared before, wherever that is no part of a bend.
             self._compare(feeds, shift=self.bent)
         return min(1.0, once) ** number
@@ -303,3 +300,12 @@ def _independent(cut: Cut, source: str, sizes: Sizes, sides: tuple[Evaluator, Ev
             if any(len(a) != len(own[0]) or len(a) < 3 for a in (*own, made)):
                 return 1
     return blocks
+
+
+def _drawn(shape: Sequence[int]) -> Array:
+    """Integers from −RANGE to RANGE, none likelier than 1/(2·RANGE).
+
+    By the system, which nobody can foresee; and numpy.random takes a while to load.
+    """
+    drawn = np.frombuffer(os.urandom(4 * math.prod(shape)), np.uint32).astype(np.float64)
+    return (drawn % (2 * RANGE + 1) - RANGE).reshape(shape)

@@ -211,7 +211,7 @@ def _scattered(t: Scope, call: Call, own: Sequence[Axes], *_: Any) -> list[Axes]
     axes = list(own[0] or call.value(0).array.shape)
     places = call.constant(1)
     depth = places.shape[-1]
-    written = [np.unique(column) for column in places.reshape(-1, depth).T]
+    written = [np.sort(list(set(c.tolist()))) for c in places.reshape(-1, depth).T]
     block = places.size == depth * math.prod(map(len, written)) and places.ndim == depth + 1
     updates = own[2] or tuple(call.value(2).array.shape)
     for at, axis in enumerate(axes):
