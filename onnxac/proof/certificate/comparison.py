@@ -142,7 +142,7 @@ class Comparison:
         step = max(_PIECE // max(math.prod(s) for s in trial.values()), 1)
         for start in range(0, number, step):
             own = min(step, number - start)
-            feeds = {s: _drawn((own, *shape)) for s, shape in trial.items()}
+            feeds = {s: _integers((own, *shape)) for s, shape in trial.items()}
             # What they are for zeros was compared before, wherever that is no part of a bend.
             self._compare(feeds, shift=self.bent)
         return min(1.0, once) ** number
@@ -302,7 +302,7 @@ def _independent(cut: Cut, source: str, sizes: Sizes, sides: tuple[Evaluator, Ev
     return blocks
 
 
-def _drawn(shape: Sequence[int]) -> Array:
+def _integers(shape: Sequence[int]) -> Array:
     """Integers from −RANGE to RANGE, none likelier than 1/(2·RANGE).
 
     By the system, which nobody can foresee; and numpy.random takes a while to load.
