@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,9 @@ from onnxac.cli.outputs import identity
 from onnxac.cli.screen import Screen
 from onnxac.disk import check_text, write_text
 from onnxac.errors import UsageError
-from onnxac.gate import Finding
+
+if TYPE_CHECKING:
+    from onnxac.gate import Finding
 
 TEXT = "text"
 # What `onnxac.render.gate` writes; named here, because help has to be there at once.
