@@ -7,6 +7,7 @@
 #                    10,000 mutated models
 #     make lint      ruff, and its format
 #     make type      mypy, strict, the tests included
+#     make docs      the site, in build/docs
 #     make bench     time and memory of onnxac itself
 #     make real-models  trained models through onnxac and its peers; writes docs/real-models.md
 #     make bench-large  the same on models of gigabytes; takes 15 GB of disk
@@ -89,11 +90,17 @@ lint: $(VENV)/group-lint
 	$(BIN)/ruff format --check .
 
 .PHONY: type
-type: $(VENV)/group-lint $(VENV)/group-test $(VENV)/group-browser
+type: $(VENV)/group-lint $(VENV)/group-test $(VENV)/group-browser $(VENV)/group-docs
 	$(BIN)/mypy
 	MYPYPATH=tests/support $(BIN)/mypy tests/*.py tests/support/*.py
 	MYPYPATH=tests/support:tests/diff $(BIN)/mypy tests/diff
 	MYPYPATH=tests/support:tests/integration $(BIN)/mypy tests/integration
+
+# Links to what is not there, pages in no table of contents: each warning is an error.
+.PHONY: docs
+docs: $(VENV)/group-docs
+	$(BIN)/python docs/pictures.py
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
 
 .PHONY: bench
 bench: $(VENV)/made

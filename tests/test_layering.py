@@ -119,6 +119,13 @@ def test_the_oracle_is_independent() -> None:
         assert used <= {"errors", "report", "disk", "wire", "proof"}, path
 
 
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*/__init__.py")), ids=lambda p: p.parent.name)
+def test_each_room_says_what_it_takes_and_gives(path: Path) -> None:
+    said = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+    for part in ("\nIn   ", "\nOut  ", "Requires ", "Ensures "):
+        assert part in said, f"{path.parent.name} lacks {part.strip()!r}"
+
+
 def loaded_by(statement: str) -> set[str]:
     """What is in sys.modules after a statement, in a fresh interpreter."""
     code = f"import sys\n{statement}\nprint(*sorted(m for m in sys.modules if '.' not in m))"

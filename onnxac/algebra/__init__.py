@@ -4,6 +4,11 @@ In   geometry (`axis`, `layout`) and kernels (`lazy`, `kernel`) of single operat
 Out  `term.Sum`, the definition of a tensor: `add` puts terms together, `compose` puts the
      definition of one tensor into that of another. Both return an `Obstacle`, with a reason,
      where the result would not be exact.
+
+Requires that each term says by its view which axis of its source stands where. Ensures that what
+is returned equals what went in, borders included, for all weights and at all sizes, in exact
+arithmetic; nothing is read from a kernel before somebody asks for its values, and no value is
+ever changed: terms and sums are immutable.
 """
 
 from onnxac.algebra.add import add

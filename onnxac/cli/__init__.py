@@ -1,8 +1,13 @@
 """The command line: parse, call the library, print. No command decides anything.
 
-What a command found goes to stdout, progress and errors to stderr. An error is one line and
-an exit code, see `onnxac.errors`; a bug in onnxac is one line, too, with its traceback behind
-`-vv`.
+In   arguments, standard input, and the repository's settings (`config`).
+Out  an exit code, files that are whole or not there, and text (`screen`).
+
+Requires nothing: what can't be used is told in a line. Ensures that what a command found goes to
+stdout, progress and errors to stderr, and that a model goes to stdout alone.
+
+An error is one line and an exit code, see `onnxac.errors`; a bug in onnxac is one line, too,
+with its traceback behind `-vv`.
 
 Starting up imports nothing heavy: `onnxac --help` has to be there at once. Each command
 imports what it needs when it runs.

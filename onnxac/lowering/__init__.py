@@ -1,9 +1,15 @@
 """Operators as affine sums: one small function per operator.
 
-All knowledge of attributes, opsets and layouts lives in this package. Each function takes
-a node and one of its outputs and returns the output's definition over the node's inputs;
-an `Obstacle` where the operator could be linear but this node is not, with the reason;
-or None where there is nothing to say (a Mul of two activations is simply not linear).
+All knowledge of attributes, opsets and layouts lives in this package.
+
+In   a node, the number of one of its outputs, and a `Context`: what `inference` knows.
+Out  the output's definition over the node's inputs, a `Sum`; an `Obstacle` where the operator
+     could be linear but this node is not, with the reason; None where there is nothing to say
+     (a Mul of two activations is simply not linear).
+
+Requires nothing of the node: whatever an exporter wrote is read, or refused. Ensures that a sum
+is exactly what the operator's definition in the standard says, at every size and for every value
+of the weights. The graph is not changed, and no other node is looked at.
 """
 
 from __future__ import annotations

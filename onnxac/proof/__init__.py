@@ -1,5 +1,13 @@
 """Two models, shown to compute the same: by what they share, and by running both.
 
+In   two models, or files, and `settings.Settings`: inputs, sizes, tolerance, time.
+Out  a `Verification`: how far each output is off, and a verdict in four words; and, for the
+     changes of a report, a `Certificate` each (`certificate`).
+
+Requires only that both are valid ONNX. Imports nothing of the rooms that make changes: an error
+there can't hide here. Ensures that "equal" is said only of outputs that were seen to vary, and
+that a model which crashes or hangs takes no more with it than a process of its own.
+
 Loaded when they are used, so that the process that runs models imports no more than it needs.
 """
 

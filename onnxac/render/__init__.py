@@ -8,7 +8,10 @@ markdown   for the summary of a pipeline's run
 document   the JSON file, and back
 gate       what `check` found, as text, JSON, GitHub annotations, GitLab, JUnit and SARIF reports
 
-In comes a report, out goes text. Nothing here looks at a model: a rendering knows what the
-report knows. No string that is not our own reaches a reader except through `safe`, and no
-line of text for a log begins with one.
+In   a report, or the findings of `check`.
+Out  text for a terminal, a log, a page or a machine.
+
+Requires nothing of the names in a report, which are a stranger's. Ensures that a rendering says
+what the report knows, and no more: nothing here looks at a model. No string that is not our own
+reaches a reader except through `safe`, and no line of text for a log begins with one.
 """

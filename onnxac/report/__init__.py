@@ -4,6 +4,12 @@ The dataclasses here are the one description of a run. `to_dict` and `from_dict`
 are the JSON form (`report.schema.json` describes it, `SCHEMA_VERSION` numbers it); text,
 Markdown and HTML are renderings of the same object and live elsewhere.
 
+In   nothing: every stage makes its part, and `pipeline` puts them together.
+Out  `Report`, immutable, and its JSON form.
+
+Requires of JSON that is read what the schema says; anything else is a TypeError that names it.
+Ensures that `from_dict` gives back what `to_dict` wrote.
+
 All shapes are in ONNX order. A kernel is given by its spatial taps only; the
 channel counts stand beside it.
 """

@@ -12,10 +12,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from documents import NOT_RUN, RUN, Block, Command, blocks, matches, session, shows
+from documents import NOT_RUN, RUN, Block, Command, blocks, matches, patch, session, shows
 from places import ROOT
 
-DOCUMENTS = sorted(p for p in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")) if p.exists())
+DOCUMENTS = sorted(p for p in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
 LEFT_OUT = shutil.ignore_patterns(
     ".*cache*", ".hypothesis", "__pycache__", ".venv*", ".git", "build", "dist"
 )
@@ -26,6 +26,10 @@ def test_commands_of(document: Path, tmp_path: Path, environment: dict[str, str]
     folder = tmp_path / "onnxac"
     shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
     for block in blocks(document):
+        if block.file is not None:
+            (folder / block.file).write_text(block.body, encoding="utf-8")
+        elif block.language == "diff":
+            patch(block.body, folder)
         for command in block.commands:
             run(command, f"{document.name}:{block.line}", folder, environment)
 
@@ -59,7 +63,7 @@ def test_no_command_of_a_document_slips_through(document: Path) -> None:
         if block.note.startswith("not run"):
             assert NOT_RUN.fullmatch(block.note), f"{place}: why is it not run?"
         elif block.language in RUN:
-            assert block.commands, f"{place}: has no command"
+            assert block.commands or block.file, f"{place}: has no command"
 
 
 def test_blocks_are_found_with_their_notes(tmp_path: Path) -> None:
@@ -83,6 +87,28 @@ def test_a_session_is_split_into_commands_and_outputs() -> None:
     assert session(body) == [Command("one \\\n--more", ("first", "second")), Command("two")]
 
 
+def test_python_is_a_script_or_a_file(tmp_path: Path) -> None:
+    document = tmp_path / "a.md"
+    document.write_text("```python\nprint(1)\n```\n\n```python\n# a/b.py\nx = 1\n```\n")
+    script, file = blocks(document)
+    assert (script.file, file.file) == (None, "a/b.py")
+    assert [c.text for c in script.commands] == ["python - <<'END'\nprint(1)\nEND\n"]
+    assert not file.commands
+
+
+def test_a_diff_is_applied_where_it_fits(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("one\n\ntwo\nthree\n")
+    hunks = (
+        "--- a/a\n+++ b/a\n@@\n one\n\n-two\n@@\n three\n+four\n--- a/b\n+++ b/b\n@@\n-one\n+1\n"
+    )
+    patch(hunks, tmp_path)
+    assert (tmp_path / "a").read_text() == "one\n\nthree\nfour\n"
+    assert (tmp_path / "b").read_text() == "1\n\ntwo\nthree\n"
+    with pytest.raises(ValueError, match="0 places hold"):
+        patch("--- a/a\n+++ b/a\n@@\n five\n+six\n", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("line", "wanted", "same"),
     [
@@ -98,6 +124,7 @@ def test_a_line_may_leave_something_out(line: str, wanted: str, same: bool) -> N
 
 def test_lines_are_shown_in_their_order() -> None:
     assert shows("a\nb\nc\n", ("a", "c"))
+    assert shows("a\n", ("a", "..."))
     assert not shows("a\nb\nc\n", ("c", "a"))
 
 
