@@ -363,7 +363,7 @@ def _fused(
     left = untouched(original, facts, stay)
     seen = survey(original, stay, left, reorder(original, facts, stay, left, without))
     roll = account.Roll(original)
-    plan = make_plan(seen.definitions, seen.costs, seen.pinned, seen.named, seen.facts)
+    plan = make_plan(seen.definitions, seen.costs, seen.pinned, seen.named, seen.prices)
     applied = Rewriter(original, seen.facts, seen.folding).apply(
         plan, without, partial(options.progress, "merging")
     )

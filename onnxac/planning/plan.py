@@ -25,10 +25,9 @@ from dataclasses import replace
 import onnx_graphsurgeon as gs
 
 from onnxac.algebra import Sum
-from onnxac.inference.facts import Facts
 from onnxac.planning.cost import Cost
 from onnxac.planning.links import Links
-from onnxac.planning.recipes import recipe
+from onnxac.planning.prices import Prices
 from onnxac.planning.search import Plan, Policy, Search
 from onnxac.planning.steps import size
 
@@ -46,7 +45,7 @@ def make_plan(
     costs: dict[str, Cost],
     pinned: dict[str, str],
     named: frozenset[str],
-    facts: Facts,
+    prices: Prices,
 ) -> Plan:
     """The plan for the linear tensors of a graph.
 
@@ -60,7 +59,7 @@ def make_plan(
         region = {t: definitions[t] for t in tensors}
         searches = []
         for policy in _POLICIES[: 2 if len(region) > _MAX_TOTAL else 3]:
-            search = Search(region, costs, pinned, named, facts, policy)
+            search = Search(region, costs, pinned, named, prices, policy)
             search.run()
             searches.append(search.outcome())
             if not search.declined:
@@ -85,14 +84,15 @@ def _regions(definitions: dict[str, Sum]) -> list[list[str]]:
     return links.groups()
 
 
-def node_cost(node: gs.Node, output: str, definition: Sum, facts: Facts) -> Cost:
+def node_cost(node: gs.Node, output: str, definition: Sum, prices: Prices) -> Cost:
     """Cost of the node as it is in the graph."""
     made = sum(1 for t in node.outputs if t.name)
     if node.op in ("Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum"):
         # However it would be written: it is one node.
-        return replace(recipe(definition, output, facts).cost, nodes=1.0)
+        return replace(prices.of(definition, output), nodes=1.0)
     if node.op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"):
         return Cost(nodes=1)
+    facts = prices.facts
     elements = size(facts.shape(output))
     read = sum(size(facts.shape(s)) for s in definition.sources)
     kind = facts.dtype(output)

@@ -16,11 +16,10 @@ import onnx
 from onnxac.algebra import Obstacle, Sum, substitute
 from onnxac.algebra.term import Term, reading
 from onnxac.inference.casts import widest
-from onnxac.inference.facts import Facts
 from onnxac.planning.cost import NOTHING, Cost, total
 from onnxac.planning.links import Links
 from onnxac.planning.precision import rounding
-from onnxac.planning.recipes import recipe
+from onnxac.planning.prices import Prices
 
 # What a step may cost: (before, after) → whether it is taken.
 Policy = Callable[[Cost, Cost], bool]
@@ -101,10 +100,11 @@ class Search:
         costs: dict[str, Cost],
         pinned: dict[str, str],
         named: frozenset[str],
-        facts: Facts,
+        prices: Prices,
         policy: Policy,
     ) -> None:
-        self._facts, self._pinned, self._named, self._policy = facts, pinned, named, policy
+        self._facts, self._prices, self._policy = prices.facts, prices, policy
+        self._pinned, self._named = pinned, named
         self._own = {t: costs[t] for t in region}
         self._live = {t: Definition(s, costs[t]) for t, s in region.items()}
         self._readers: dict[str, dict[str, None]] = defaultdict(dict)
@@ -225,7 +225,7 @@ class Search:
         return Definition(merged, self._cost(merged, reader, parts), parts, old.version + 1)
 
     def _cost(self, definition: Sum, tensor: str, parts: frozenset[str]) -> Cost:
-        return recipe(definition, tensor, self._facts, self._wide(tensor, parts)).cost
+        return self._prices.of(definition, tensor, self._wide(tensor, parts))
 
     def _wide(self, tensor: str, parts: frozenset[str]) -> int | None:
         """The widest element type that a tensor, or what was put into it, was computed in."""

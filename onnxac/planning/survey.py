@@ -19,6 +19,7 @@ from onnxac.planning.cost import Cost
 from onnxac.planning.folding import Folding
 from onnxac.planning.fusible import whole
 from onnxac.planning.plan import node_cost
+from onnxac.planning.prices import Prices
 from onnxac.planning.reordering import Reordered
 from onnxac.planning.search import Blocked
 
@@ -38,6 +39,7 @@ class Survey:
     """
 
     facts: Facts
+    prices: Prices
     definitions: dict[str, Sum]
     costs: dict[str, Cost]
     pinned: dict[str, str]
@@ -60,7 +62,7 @@ def survey(model: Model, fixed: Fixed, left: Mapping[str, Obstacle], moved: Reor
     """
     facts, named = moved.facts, fixed.named
     stacks = {s.tensor: s for s in moved.stacks}
-    context = Context(facts, model.graph)
+    context, prices = Context(facts, model.graph), Prices(facts)
     nodes = alive(model.graph.nodes, named, facts.is_constant)
     regions = {r.tensor: r for r in Regions(nodes, context, model.origin, named).find()}
     inner = frozenset(i for r in regions.values() for i in r.inner)
@@ -74,7 +76,7 @@ def survey(model: Model, fixed: Fixed, left: Mapping[str, Obstacle], moved: Reor
                 found = _nested(model, node) or _definition(node, index, context, region, left)
                 lowered[tensor.name] = found
                 if isinstance(found, Sum):
-                    costs[tensor.name] = node_cost(node, tensor.name, found, facts)
+                    costs[tensor.name] = node_cost(node, tensor.name, found, prices)
                     costs[tensor.name] += Cost(nodes=len(region.inner) if region else 0)
                     stack = stacks.get(tensor.name)
                     if stack is not None:
@@ -90,7 +92,7 @@ def survey(model: Model, fixed: Fixed, left: Mapping[str, Obstacle], moved: Reor
     definitions = {t: s for t, s in lowered.items() if isinstance(s, Sum)}
     obstacles = {t: o for t, o in lowered.items() if isinstance(o, Obstacle)} | moved.declined
     blocked = tuple(Blocked(t, o) for t, o in obstacles.items())
-    return Survey(facts, definitions, costs, pinned, named, folding, blocked)
+    return Survey(facts, prices, definitions, costs, pinned, named, folding, blocked)
 
 
 def _nested(model: Model, node: gs.Node) -> Obstacle | None:
