@@ -17,6 +17,7 @@ import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnxac.graph.model import from_proto
+from onnxac.inference.dims import Extent, larger, minus, product
 from onnxac.inference.facts import Facts
 from onnxac.pipeline import Options, optimize
 from onnxac.proof.identity import Likeness, Side
@@ -235,3 +236,126 @@ def test_an_extent_may_be_called_like_a_formula() -> None:
     assert other is not None
     assert str(pooled[2]) == formula
     assert not set(pooled[2:]) & set(other[2:])
+
+
+# Computations with extents that are one thing at some sizes and another at others.
+
+
+def padded(*nodes: NodeProto) -> ModelProto:
+    """A map that is padded, behind, by what the nodes compute of its width w and height h."""
+    before = [
+        node("Conv", ["x", "u"], "c"),
+        node("Shape", ["x"], "s"),
+        node("Gather", ["s", "two"], "h"),
+        node("Gather", ["s", "three"], "w"),
+    ]
+    after = [
+        node("Concat", ["none", "amount"], "pads", axis=0),
+        node("Pad", ["c", "pads"], "p"),
+        node("Conv", ["p", "v"], "y"),
+    ]
+    held = {"u": random(6, 4, 1, 1), "v": random(3, 6, 1, 1), "none": [0] * 7}
+    numbers = {"zero": [0], "two": [2], "three": [3], "seven": [7], "eight": [8]}
+    return model([*before, *nodes, *after], held | numbers, ["N", 4, "H", "W"])
+
+
+PADDED = {
+    "to a least width": [node("Sub", ["eight", "w"], "d"), node("Max", ["d", "zero"], "amount")],
+    "to a square": [node("Sub", ["h", "w"], "d"), node("Max", ["d", "zero"], "amount")],
+    # Swin: windows of 7.
+    "to a multiple": [
+        node("Mod", ["w", "seven"], "m"),
+        node("Sub", ["seven", "m"], "d"),
+        node("Mod", ["d", "seven"], "amount"),
+    ],
+    "to a multiple, by division": [
+        node("Div", ["w", "seven"], "m"),
+        node("Mul", ["m", "seven"], "d"),
+        node("Sub", ["w", "d"], "amount"),
+    ],
+    # That many columns go; where the map is as wide as that, none do.
+    "to a fixed width": [node("Sub", ["eight", "w"], "amount")],
+    "by a comparison": [
+        node("Less", ["h", "w"], "b"),
+        node("Where", ["b", "zero", "two"], "amount"),
+    ],
+    # NonZero finds that many.
+    "by the number of what is found": [
+        node("Slice", ["x", "zero", "three", "three"], "few"),
+        node("NonZero", ["few"], "found"),
+        node("Shape", ["found"], "many"),
+        node("Gather", ["many", "one"], "count"),
+        node("Sub", ["count", "w"], "amount"),
+    ],
+}
+
+
+@pytest.mark.parametrize("how", PADDED)
+def test_a_padding_that_depends_on_the_size_stays(how: str) -> None:
+    before = padded(*PADDED[how])
+    before.graph.initializer.append(numpy_helper.from_array(np.asarray([1]), "one"))
+    sizes = [(1, 4, 5, 7), (1, 4, 20, 20), (1, 4, 40, 9), (1, 4, 9, 40), (2, 4, 21, 14)]
+    assert "Pad" in merged(before, *sizes)
+
+
+def test_a_number_of_findings_may_be_zero() -> None:
+    """The batch of an input is taken to be at least 1, where that says which is larger."""
+    nodes = [
+        node("NonZero", ["x"], "found"),
+        node("Shape", ["found"], "s"),
+        node("Slice", ["s", "one", "two"], "many"),
+        node("Max", ["many", "one"], "divisor"),
+        node("Shape", ["x"], "t"),
+        node("Slice", ["t", "zero", "one"], "n"),
+        node("Max", ["n", "one"], "batch"),
+        node("Min", ["n", "one"], "lone"),
+        node("Identity", ["x"], "y"),
+    ]
+    facts = Facts(from_proto(model(nodes, {"zero": [0], "one": [1], "two": [2]}, ["N", 4])))
+    assert [str(e) for e in facts.symbol("batch") or ()] == ["N"]
+    assert facts.symbol("divisor") == (None,)
+    assert facts.symbol("lone") == (None,)
+
+
+def test_what_a_formula_is_at_least() -> None:
+    n, h = Extent("N"), Extent("H")
+    negative = product([n, -1])
+    assert larger(negative, -3) is None
+    assert larger(product([minus(n, 5), minus(h, 5)]), 10) is None
+    assert larger(product([n, h, 3]), 3) == product([n, h, 3])
+
+
+def test_names_of_extents_from_bodies_say_nothing() -> None:
+    """Both branches call an extent D, as does another If: they are not the same."""
+    bodies = []
+    for name, start in (("a", "zero"), ("b", "one"), ("c", "two"), ("d", "zero")):
+        cut = node("Slice", ["x", start, "many", "one"], name)
+        shown = helper.make_tensor_value_info(name, FLOAT, [1, "D"])
+        bodies.append(helper.make_graph([cut], name, [], [shown]))
+    nodes = [
+        node("ReduceSum", ["x"], "t", keepdims=0),
+        node("Cast", ["t"], "b", to=TensorProto.BOOL),
+        node("If", ["b"], "p", then_branch=bodies[0], else_branch=bodies[1]),
+        node("If", ["b"], "q", then_branch=bodies[2], else_branch=bodies[3]),
+        node("Concat", ["p", "q"], "y", axis=1),
+    ]
+    held = {"zero": [0], "one": [1], "two": [2], "many": [2**31]}
+    facts = Facts(from_proto(model(nodes, held, [1, "W"])))
+    shapes = facts.shape("p"), facts.shape("q")
+    assert all(s is not None and s[0] == 1 for s in shapes)
+    assert shapes[0] != shapes[1]
+
+
+def test_a_bias_along_another_axis_than_the_border() -> None:
+    """A row is added to the map, and a constant per channel is its border."""
+    held = {"u": random(4, 4, 1, 1), "w": random(3, 4, 3, 3), "row": random(7)}
+    held["border"] = random(1, 4, 1, 7)
+    nodes = [
+        node("Conv", ["x", "u"], "c"),
+        node("Add", ["c", "row"], "a"),
+        node("Concat", ["border", "a", "border"], "j", axis=2),
+        node("Conv", ["j", "w"], "y"),
+    ]
+    assert merged(model(nodes, held, [1, 4, 5, 7]), (1, 4, 5, 7))[-1] == "Conv"
+    held["border"] = np.broadcast_to(np.arange(1.0, 5.0)[None, :, None, None], (1, 4, 1, 7))
+    assert merged(model(nodes, held, [1, 4, 5, 7]), (1, 4, 5, 7))[-1] == "Conv"

@@ -10,6 +10,7 @@ and wrong at the border, and therefore refused.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,10 +29,10 @@ from onnxac.algebra.frames import (
     swapped,
 )
 from onnxac.algebra.kernel import Array
-from onnxac.algebra.layout import GROUPED, Dim, View, named, settled, through
+from onnxac.algebra.layout import GROUPED, Dim, Entry, View, named, settled, through
 from onnxac.algebra.lazy import Lazy
 from onnxac.algebra.products import kernel_of, marks_of, matched, respond
-from onnxac.algebra.term import Channels, Equal, Obstacle, Sum, Term
+from onnxac.algebra.term import Bias, Channels, Equal, Obstacle, Sum, Term
 
 
 def substitute(
@@ -289,15 +290,31 @@ def _border(
             )
     if all(outer.axes[at].edge != "zero" for at in beyond):
         return None
-    biases = definition.biases
-    total = Lazy(lambda *b: np.asarray(sum(b)), *(b.values for b in biases))
-    if is_fill(total if biases else None, outer.fill, tolerance):
+    along = None if outer.channels is None else outer.view[outer.channels.axis]
+    if is_fill(_total(definition.biases, along), outer.fill, tolerance):
         return None
     return Obstacle(
         "border",
         f"padding reads past the border of {name}: its bias is not "
         + ("zero" if outer.fill is None else "the constant that is there"),
     )
+
+
+def _total(biases: Sequence[Bias], axis: Entry) -> Lazy[Array] | None:
+    """Sum of the biases along one axis; NaN where one varies along another, None where none is."""
+    if not biases:
+        return None
+
+    def total(*values: Array) -> Array:
+        summed = np.zeros(())
+        for bias, held in zip(biases, values, strict=True):
+            if bias.axis in (None, axis):
+                summed = summed + held
+            else:
+                summed = summed + (held.flat[0] if np.all(held == held.flat[0]) else np.nan)
+        return np.asarray(summed)
+
+    return Lazy(total, *(b.values for b in biases))
 
 
 def _beyond(outer: Term, shapes: Shapes) -> dict[int, int | None]:

@@ -1,18 +1,22 @@
 """Extents: numbers where they are static, formulas over a root where they are dynamic.
 
-Arithmetic on them is exact, or says None: nothing is known of the result then. Extents of the
-model's inputs are taken to be at least 1; what a model does with empty inputs is not looked at.
+Arithmetic on them is exact, or says None: nothing is known of the result then. Formulas hold for
+extents of the model's inputs of at least 1; what sizes an empty input leads to is not looked at.
+What decides something (a comparison, the smaller of two) holds for 0, too. Any other extent may be
+0, such as the number of boxes that were found.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from onnxac.algebra import Axis
 
+# What the name of an extent begins with that is none of the model's inputs'.
+UNKNOWN = "?"
 # Longest root, and largest number in a formula.
 _LONGEST, _MOST = 400, 2**53
 
@@ -63,14 +67,31 @@ class Extent:
         """Its value where the root has the value `root`."""
         return (self.up * (root - 1) + self.extent) // self.stride + 1
 
+    def names(self) -> Iterator[str]:
+        """The dims that it is a formula of, by name."""
+        if not self.of:
+            yield self.root
+        for extent in self.of:
+            yield from extent.names()
+
+    def value(self, dims: Mapping[str, int]) -> int:
+        """Its value where those dims have these values."""
+        return self.at(math.prod(e.value(dims) for e in self.of) if self.of else dims[self.root])
+
     def nominal(self, value: int) -> int:
         """Its value where all that it is a formula of has that value."""
-        return self.at(math.prod(e.nominal(value) for e in self.of) if self.of else value)
+        return self.value(dict.fromkeys(self.names(), value))
 
-    @property
-    def least(self) -> int:
-        """Its value where the inputs' extents are 1: it is never less."""
-        return self.at(math.prod(e.least for e in self.of) if self.of else 1)
+    def least(self, inputs: int = 0) -> float:
+        """It is never less than this, where no extent of an input is less than `inputs`."""
+        if self.up < 0:
+            return -math.inf
+        if not self.of:
+            return self.at(0 if self.root.startswith(UNKNOWN) else inputs)
+        factors = [e.least(inputs) for e in self.of]
+        if math.isinf(min(factors)) or (min(factors) < 0 and len(factors) > 1):
+            return -math.inf
+        return self.at(math.prod(map(int, factors)))
 
     @property
     def multiple(self) -> int | None:
@@ -161,7 +182,7 @@ def divided(a: Dim | None, b: Dim | None) -> Dim | None:
     exact = quotient([a], [b])
     if exact is not None or not isinstance(a, Extent) or not isinstance(b, int):
         return exact
-    if a.least < 0:
+    if a.least(inputs=1) < 0:
         # It may be negative, where rounding down and rounding to zero differ.
         return None
     return _if_short(a.changed(a.up, a.stride * b, a.extent + a.stride - a.stride * b))
@@ -187,7 +208,7 @@ def _all_factors(dims: Iterable[Dim]) -> tuple[int, Counter[Extent]]:
 
 def larger(a: Dim | None, b: Dim | None) -> Dim | None:
     """The larger of two extents."""
-    order = _order(a, b)
+    order = _order(a, b, inputs=1)
     return None if order is None else (a if order >= 0 else b)
 
 
@@ -197,7 +218,7 @@ def smaller(a: Dim | None, b: Dim | None) -> Dim | None:
     return None if order is None else (a if order <= 0 else b)
 
 
-def _order(a: Dim | None, b: Dim | None) -> int | None:
+def _order(a: Dim | None, b: Dim | None, inputs: int = 0) -> int | None:
     """Negative, zero or positive as a is less than, equal to or greater than b."""
     if a is None or b is None:
         return None
@@ -205,8 +226,8 @@ def _order(a: Dim | None, b: Dim | None) -> int | None:
     if isinstance(difference, int):
         return difference
     if isinstance(a, Extent) and isinstance(b, int):
-        return 1 if b <= a.least else None
-    return -1 if isinstance(b, Extent) and isinstance(a, int) and a <= b.least else None
+        return 1 if b <= a.least(inputs) else None
+    return -1 if isinstance(b, Extent) and isinstance(a, int) and a <= b.least(inputs) else None
 
 
 def equal(a: Dim | None, b: Dim | None) -> bool | None:
@@ -220,8 +241,7 @@ def equal(a: Dim | None, b: Dim | None) -> bool | None:
     if isinstance(minus(a, b), int):
         return False
     number, extent = (a, b) if isinstance(a, int) else (b, a)
-    # Zero is left open: a model may look for empty inputs by itself.
-    below = isinstance(number, int) and isinstance(extent, Extent) and number < min(extent.least, 0)
+    below = isinstance(number, int) and isinstance(extent, Extent) and number < extent.least()
     return False if below else None
 
 

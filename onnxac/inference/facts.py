@@ -20,7 +20,7 @@ from onnx.shape_inference import InferenceError, infer_node_outputs
 from onnxac.graph.model import Model
 from onnxac.graph.operators import traits
 from onnxac.inference.shapes import Shapes, is_order
-from onnxac.inference.types import digestible, quoted
+from onnxac.inference.types import digestible
 
 # Constants with at most this many elements are computed during the walk: shapes hang on them.
 _SMALL = 1024
@@ -41,11 +41,11 @@ class Facts(Shapes):
         self._faults: dict[str, str] = {}
         self._schemas: dict[tuple[str, str], Any] = {}
         graph = model.proto.graph
-        self._hints = {v.name: quoted(v.type) for v in (*graph.value_info, *graph.output)}
         # Types as onnx writes them are needed during the walk only.
         self._types: dict[str, TypeProto] = {}
         for value in graph.input:
-            self._note(value.name, quoted(value.type))
+            self._note(value.name, self.believe(value.type, inputs=True))
+        self._hints = {v.name: self.believe(v.type) for v in (*graph.value_info, *graph.output)}
         for sparse in graph.sparse_initializer:
             self._note(sparse.values.name, self.type_of(sparse.values.data_type, sparse.dims))
         for tensor in graph.initializer:

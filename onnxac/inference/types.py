@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 import onnx
 from onnx import NodeProto, TensorProto, TensorShapeProto, TypeProto
 
-from onnxac.inference.dims import Dim, Extent, Shape
+from onnxac.inference.dims import UNKNOWN, Dim, Extent, Shape
 
 # What names of extents begin with that a file does not have: formulas, unknown ones, quotes.
-_OWN = ("(", "?", "[")
+_OWN = ("(", UNKNOWN, "[")
 
 
 class TensorTypes:
@@ -56,9 +56,30 @@ class TensorTypes:
             dtype, [d if isinstance(d, int) or d is None else str(d) for d in dims]
         )
 
+    def believe(self, kind: TypeProto, *, inputs: bool = False) -> TypeProto:
+        """A type as the file tells it: equal names of extents in such types are equal extents.
+
+        inputs  it is an input's. Names that only other tensors have are marked: what they name
+                may be 0.
+        """
+        copy = TypeProto()
+        copy.CopyFrom(kind)
+        for d in copy.tensor_type.shape.dim:
+            if not d.dim_param:
+                continue
+            if d.dim_param.startswith(_OWN):
+                d.dim_param = f"[{d.dim_param}]"
+            if not inputs and d.dim_param not in self._extents:
+                d.dim_param = f"{UNKNOWN}({d.dim_param})"
+            self._extents[d.dim_param] = Extent(d.dim_param)
+        return copy
+
     def define(self, name: str, kind: TypeProto) -> TypeProto:
-        """Set the type of a tensor; returns it with a name for every unknown extent."""
-        kind = _named(name, kind)
+        """Set the type of a tensor; returns it with a name for every unknown extent.
+
+        An extent whose name nobody has told, such as one from inside of a body, is unknown.
+        """
+        kind = self._named(name, kind)
         tensor = kind.tensor_type
         self._dtypes.pop(name, None)
         self._shapes.pop(name, None)
@@ -66,7 +87,7 @@ class TensorTypes:
             self._dtypes[name] = tensor.elem_type
         if tensor.HasField("shape"):
             self._shapes[name] = tuple(
-                d.dim_value if d.HasField("dim_value") else self._extent(d.dim_param)
+                d.dim_value if d.HasField("dim_value") else self._extents[d.dim_param]
                 for d in tensor.shape.dim
             )
         return kind
@@ -79,38 +100,27 @@ class TensorTypes:
         if shape is not None:
             self._shapes[name] = shape if channels is None else (shape[0], channels, *shape[2:])
 
-    def _extent(self, text: str) -> Extent:
-        return self._extents.setdefault(text, Extent(text))
+    def _named(self, name: str, kind: TypeProto) -> TypeProto:
+        """Give every unknown extent a name of its own, so that it equals only itself.
 
+        A negative extent is an unknown one: old exporters write -1, and onnx's own inference
+        ends the process over it.
+        """
+        unknown = [i for i, d in enumerate(kind.tensor_type.shape.dim) if not self._is_told(d)]
+        if not unknown:
+            return kind
+        copy = TypeProto()
+        copy.CopyFrom(kind)
+        for i in unknown:
+            own = f"{UNKNOWN}{name}.{i}"
+            copy.tensor_type.shape.dim[i].dim_param = own
+            self._extents[own] = Extent(own)
+        return copy
 
-def _named(name: str, kind: TypeProto) -> TypeProto:
-    """Give every unknown extent a name of its own, so that it equals only itself.
-
-    A negative extent is an unknown one: old exporters write -1, and onnx's own inference
-    ends the process over it.
-    """
-    dims = kind.tensor_type.shape.dim
-    if all(d.dim_param or (d.HasField("dim_value") and d.dim_value >= 0) for d in dims):
-        return kind
-    copy = TypeProto()
-    copy.CopyFrom(kind)
-    for i, d in enumerate(copy.tensor_type.shape.dim):
-        if not d.dim_param and (not d.HasField("dim_value") or d.dim_value < 0):
-            d.dim_param = f"?{name}.{i}"
-    return copy
-
-
-def quoted(kind: TypeProto) -> TypeProto:
-    """A type as a file has it, with no name of an extent that could be one of our own."""
-    dims = kind.tensor_type.shape.dim
-    if not any(d.dim_param.startswith(_OWN) for d in dims):
-        return kind
-    copy = TypeProto()
-    copy.CopyFrom(kind)
-    for d in copy.tensor_type.shape.dim:
-        if d.dim_param.startswith(_OWN):
-            d.dim_param = f"[{d.dim_param}]"
-    return copy
+    def _is_told(self, dim: TensorShapeProto.Dimension) -> bool:
+        if dim.dim_param:
+            return dim.dim_param in self._extents
+        return dim.HasField("dim_value") and dim.dim_value >= 0
 
 
 def digestible(node: NodeProto) -> NodeProto:

@@ -7,9 +7,11 @@ every source element carries its own number. What comes out says where each outp
 comes from, or which constant it holds. If that is a crop or an extension of the source, the
 region is one `Axis` per spatial axis and, where the border holds constants, a fill.
 
-With dynamic extents it is run at several sizes, all larger than any integer in the region,
-and the geometry has to be the same. Sizes that the region itself rejects (a border width
-that an exporter baked in) don't count, as long as one is left.
+With dynamic extents it is run at several sizes, all larger than any integer in the region, each
+extent being once the larger and once the smaller of any two, and the geometry has to be the same.
+Sizes that the region itself rejects (a border width that an exporter baked in) don't count, as
+long as one is left. What is computed from extents by rule (rounding, the larger of two) would be
+told by no number of sizes: where such a result does not follow from shapes, nothing is concluded.
 """
 
 from __future__ import annotations
@@ -27,7 +29,6 @@ from onnxac.algebra import Axis, Lazy, Sum, Term
 from onnxac.algebra.kernel import Array
 from onnxac.graph.operators import traits
 from onnxac.inference.constants import OLDEST_OPSET, run_node
-from onnxac.inference.dims import Extent
 from onnxac.inference.stored import Values
 from onnxac.lowering import arrangement
 from onnxac.lowering.arrangement import Arranged, arrange
@@ -220,6 +221,8 @@ class Regions:
         """The region's geometry, if it is the same at all sizes at which it can be computed."""
         region = frozenset(id(n) for n in nodes)
         found: Located | None = None
+        if not self._trials.tell(nodes, source):
+            return None
         for sizes in self._trials.varied(nodes, source):
             try:
                 here = self._at(tensor, source, sizes, region)
@@ -237,6 +240,8 @@ class Regions:
         region = frozenset(id(n) for n in nodes)
         found: Arranged | None = None
         counts: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+        if not self._trials.tell(nodes, source, rounded=True):
+            return None
         for sizes in self._trials.residues(nodes, source):
             try:
                 seen = self._run_labels(tensor, source, sizes, region)
@@ -274,7 +279,7 @@ class Regions:
         shape = self._concrete(source, sizes)
         count = math.prod(shape)
         if count > _MAX_ELEMENTS:
-            raise _RejectedError
+            return None
         numbers = np.arange(count, dtype=np.float64).reshape(shape)
         low = self._run(tensor, source, _LOW + numbers, sizes, region)
         high = self._run(tensor, source, _HIGH + numbers, sizes, region)
@@ -288,9 +293,12 @@ class Regions:
 
     def _concrete(self, name: str, sizes: Sizes) -> tuple[int, ...]:
         shape = self._facts.shape(name)
-        if shape is None or any(isinstance(d, Extent) and d.root not in sizes for d in shape):
+        if shape is None:
             raise _RejectedError
-        return tuple(d if isinstance(d, int) else d.at(sizes[d.root]) for d in shape)
+        try:
+            return tuple(d if isinstance(d, int) else d.value(sizes) for d in shape)
+        except KeyError:
+            raise _RejectedError from None
 
     def _run(
         self, tensor: str, source: str, labels: Array, sizes: Sizes, region: frozenset[int]

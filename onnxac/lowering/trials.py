@@ -1,4 +1,9 @@
-"""Sizes at which a region with dynamic extents is tried (`relocation`)."""
+"""Sizes at which a region with dynamic extents is tried (`relocation`), and whether they tell all.
+
+That is so where what is computed of extents is one rule at all sizes: moved, or smooth. Rounding,
+a remainder and the larger of two are other rules at other sizes, unless it follows from the
+shapes what they come to.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,16 @@ from onnxac.lowering.context import Context
 # Larger blocks of space to depth are not looked for where sizes are dynamic.
 _LARGEST_BLOCK = 16
 _MAX_TRIES = 256
+
+_SMOOTH = {
+    "Shape", "Size", "Gather", "GatherND", "GatherElements", "Slice", "Split", "Concat", "Squeeze",
+    "Unsqueeze", "Reshape", "Flatten", "Transpose", "Identity", "Cast", "Expand", "Tile", "Pad",
+    "ConstantOfShape", "Range", "ScatterND", "ScatterElements", "Add", "Sub", "Mul", "Neg",
+}  # fmt: skip
+# Where it is known what comes of these, it is one of their operands.
+_CHOOSING = {"Where", "Max", "Min", "Equal"}
+# Sizes of all residues tell what these do.
+_ROUNDING = {"Div", "Mod"}
 
 # Root → size.
 Sizes = dict[str, int]
@@ -36,12 +51,32 @@ class TrialSizes:
         ]
         return sorted(
             {
-                d.root
+                root
                 for t in (source, *outside)
                 for d in self._facts.shape(t) or ()
                 if isinstance(d, Extent)
+                for root in d.names()
             }
         )
+
+    def tell(self, nodes: list[gs.Node], source: str, *, rounded: bool = False) -> bool:
+        """Whether the sizes tell what the nodes make of extents.
+
+        rounded  all residues are tried
+        """
+        return not self._roots(nodes, source) or all(
+            self._is_one_rule(n) or (rounded and n.op in _ROUNDING) for n in nodes
+        )
+
+    def _is_one_rule(self, node: gs.Node) -> bool:
+        if node.op in _SMOOTH or self._context.is_float(node.outputs[0].name):
+            return True
+        symbols = [self._facts.symbol(t.name) for t in node.outputs if t.name]
+        entries = [e for s in symbols for e in (s or (None,))]
+        if node.op in _CHOOSING:
+            return None not in entries
+        # Nothing is rounded in a formula of stride 1.
+        return all(e.stride == 1 if isinstance(e, Extent) else e is not None for e in entries)
 
     def varied(self, nodes: list[gs.Node], source: str) -> Iterator[Sizes]:
         """Sizes that are larger than what is baked in, then those that it may be baked in for."""
@@ -58,9 +93,11 @@ class TrialSizes:
             return
         baked = self._integers(nodes)
         start = 2 * max(baked, default=0) + 9
-        for n in range(2):
+        # Of any two extents, each is the larger one once.
+        for n, place in ((0, 1), (1, -5)):
             yield {
-                r: (2 + n if self._is_batch(r) else start + 7 * n + i) for i, r in enumerate(roots)
+                r: 2 + n if self._is_batch(r) else start + n * (7 + 5 * len(roots)) + place * i
+                for i, r in enumerate(roots)
             }
         options = [
             [2] if self._is_batch(r) else _fitting(r, extents, baked) or [start] for r in roots
@@ -79,8 +116,10 @@ class TrialSizes:
         block = block if block <= _LARGEST_BLOCK**2 else _LARGEST_BLOCK
         start = block * (2 * max(baked, default=0) // block + 2)
         for more in range(min(max(block, 2), _LARGEST_BLOCK)):
+            places = range(len(roots)) if more % 2 else reversed(range(len(roots)))
             yield {
-                r: 2 if self._is_batch(r) else start + block * i + more for i, r in enumerate(roots)
+                r: 2 if self._is_batch(r) else start + block * i + more
+                for i, r in zip(places, roots, strict=True)
             }
 
     def _is_batch(self, root: str) -> bool:
@@ -110,7 +149,7 @@ def _fitting(root: str, extents: set[Extent], baked: set[int]) -> list[int]:
 
     Several sizes may give all extents the same values; one of them is enough.
     """
-    own = sorted((e for e in extents if e.root == root), key=str)
+    own = sorted((e for e in extents if e.root == root and e.up > 0), key=str)
     found: dict[tuple[int, ...], int] = {}
     for extent in own:
         for value in baked:
