@@ -123,12 +123,14 @@ def test_models_are_called_a_and_b(tmp_path: Path, capsys: Capture) -> None:
     assert "the outputs of b are y (float32), z (float32); those of a are y (float32)" in said
 
 
-def mystery() -> onnx.ModelProto:
+def mystery(op: str = "Mystery", domain: str = "elsewhere", factor: float = 1) -> onnx.ModelProto:
     """Two branches that merge, behind an operator that nobody knows."""
     rng = np.random.default_rng(1)
     w, v = (rng.standard_normal((4, 4, 3, 3)).astype(np.float32) for _ in range(2))
+    v *= np.float32(factor)
+    outputs = 2 if op == "NegPos" else 1
     nodes = [
-        helper.make_node("Mystery", ["x"], ["m"], domain="elsewhere"),
+        helper.make_node(op, ["x"], ["n", "m"][-outputs:], domain=domain),
         helper.make_node("Conv", ["m", "w"], ["p"], pads=[1, 1, 1, 1]),
         helper.make_node("Conv", ["m", "v"], ["q"], pads=[1, 1, 1, 1]),
         helper.make_node("Add", ["p", "q"], ["y"]),
@@ -141,7 +143,7 @@ def mystery() -> onnx.ModelProto:
         [numpy_helper.from_array(w, "w"), numpy_helper.from_array(v, "v")],
         value_info=[helper.make_tensor_value_info("m", FLOAT, [1, 4, 8, 8])],
     )
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("elsewhere", 1)]
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid(domain, 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=9)
 
 
@@ -161,6 +163,20 @@ def test_an_unknown_operator_does_not_keep_a_model_from_being_optimized(
     assert report.verification is not None
     assert report.verification.verdict == "not run"
     assert Report.from_dict(report.to_dict()) == report
+
+
+def test_a_library_of_operators_is_used(tmp_path: Path, capsys: Capture) -> None:
+    """Values below zero on one output, those above on the other: Microsoft's own library."""
+    library = pytest.importorskip("onnxruntime_extensions").get_library_path()
+    known = ("NegPos", "ai.onnx.contrib")
+    source, target = saved(mystery(*known), tmp_path / "in.onnx"), tmp_path / "out.onnx"
+    other = saved(mystery(*known, factor=1.01), tmp_path / "other.onnx")
+    assert run(["optimize", source, str(target), "--strict"]) == 1
+    assert run(["optimize", source, str(target), "--strict", "--custom-ops", library]) == 0
+    assert "✓ equal within" in capsys.readouterr().out
+    assert [n.op_type for n in onnx.load(target).graph.node] == ["NegPos", "Conv"]
+    assert run(["verify", source, str(target), "--custom-ops", library]) == 0
+    assert run(["verify", other, str(target), "--custom-ops", library]) == 1
 
 
 def test_a_library_that_is_none_is_named(tmp_path: Path, capsys: Capture) -> None:
