@@ -37,6 +37,7 @@ from dataclasses import replace
 
 from onnx import ModelProto
 
+from onnxac.proof.certificate.alike import Known
 from onnxac.proof.certificate.calls import UnknownOperatorError
 from onnxac.proof.certificate.comparison import Comparison
 from onnxac.proof.certificate.cut import Graph, cut_out, graphs, related
@@ -61,17 +62,19 @@ def certify(
     tick     is told how many of how many are made
     """
     first, second = graphs(before, after, folders)
-    shapes = Shapes(before, after)
+    shapes, known = Shapes(before, after), Known()
     found = []
     for done, fusion in enumerate(fusions):
         tick(done, len(fusions))
         began = time.perf_counter()
-        made = _certificate(first, second, fusion, shapes)
+        made = _certificate(first, second, fusion, shapes, known)
         found.append(replace(made, seconds=time.perf_counter() - began))
     return found
 
 
-def _certificate(before: Graph, after: Graph, fusion: Fusion, shapes: Shapes) -> Certificate:
+def _certificate(
+    before: Graph, after: Graph, fusion: Fusion, shapes: Shapes, known: Known
+) -> Certificate:
     opened: frozenset[str] = frozenset()
     failed: Certificate | None = None
     while True:
@@ -79,13 +82,15 @@ def _certificate(before: Graph, after: Graph, fusion: Fusion, shapes: Shapes) ->
         if isinstance(cut, str):
             return failed or _open(cut)
         try:
-            made = Comparison(cut, shapes, after).certificate()
+            own = {s: shapes.of(s) for s in cut.sources}
+            made = known.of(cut, own) or Comparison(cut, own, after).certificate()
         except UnknownOperatorError as error:
             # What makes one source of another is not affine: no change can have built on that.
             return failed or _open(str(error))
         # Sources are fed independently. If one is made of another, that asks for too much.
         bound = related(before, cut.sources) if made.verdict == FAILS else None
         if bound is None:
+            known.note(cut, own, made)
             return made
         opened, failed = opened | {bound}, made
 

@@ -14,7 +14,6 @@ from onnxac.proof.certificate.cut import Array, Cut, Graph
 from onnxac.proof.certificate.evaluate import Evaluator
 from onnxac.proof.certificate.operators import bends
 from onnxac.proof.certificate.rounding import AIM, DOUBLE, gamma, longest_sum, ratio, rounding
-from onnxac.proof.certificate.shapes import Shapes
 from onnxac.proof.certificate.sizes import Sizes, Survey
 from onnxac.report import FAILS, HOLDS, OPEN, Certificate, CertifiedSource
 
@@ -46,11 +45,11 @@ def _own(array: Array) -> list[int]:
 class Comparison:
     """Both sides of a cut, side by side."""
 
-    def __init__(self, cut: Cut, shapes: Shapes, after: Graph) -> None:
+    def __init__(self, cut: Cut, shapes: Mapping[str, Sequence[int | None]], after: Graph) -> None:
         self.cut = cut
         self.before = Evaluator(cut.before, cut.sources)
         self.after = Evaluator(cut.after, cut.sources)
-        self.shapes = {s: shapes.of(s) for s in cut.sources}
+        self.shapes = shapes
         self.bent = any(bends(n.op_type, a) for e in (self.before, self.after) for n, a in e.live)
         self.terms = longest_sum(self.after.live, self.after)
         self.layers, self.unit, self.after.least = rounding(self.after, after)

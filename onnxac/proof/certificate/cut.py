@@ -12,7 +12,7 @@ goes along the graph, so that all certificates together say it of every tensor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,13 +27,15 @@ Array = NDArray[Any]
 class Part:
     """Nodes of one graph, in order, that compute targets from sources and constants.
 
-    value  the array of a constant (an initializer), by name
-    opset  version of the default operator set
+    value   the array of a constant (an initializer), by name
+    opset   version of the default operator set
+    stored  names of the initializers of its graph
     """
 
     nodes: tuple[NodeProto, ...]
     value: Callable[[str], Array]
     opset: int
+    stored: Container[str] = ()
 
 
 @dataclass(frozen=True)
@@ -257,7 +259,7 @@ def _part(graph: Graph, targets: Sequence[str], leaves: set[str]) -> Part:
         places.add(made)
         waiting += operands(graph.proto.node[made])
     ordered = tuple(graph.proto.node[i] for i in sorted(places))
-    return Part(ordered, graph.value, graph.opset)
+    return Part(ordered, graph.value, graph.opset, graph.initializers)
 
 
 def _opset(model: ModelProto) -> int:

@@ -120,7 +120,7 @@ def _geometry(call: Call, taps: Sequence[int], space: Sequence[int]) -> Geometry
 
 
 def _biased(call: Call, y: Array, probes: int) -> Array:
-    if call.has(2):
+    if call.has(2) and call.shift:
         y = y + call.addend(2).reshape(-1, *(1,) * (y.ndim - 2))
     return y.reshape(probes, -1, *y.shape[1:])
 
