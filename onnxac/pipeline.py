@@ -303,8 +303,13 @@ def _named(report: Report, target: Path | None, digest: str) -> Report:
     return replace(report, after=replace(report.after, path=path, sha256=digest))
 
 
-def inspect(model: ModelOrPath, options: Options | None = None) -> Report:
-    """What `optimize` would do, without computing or proving it."""
+def inspect(
+    model: ModelOrPath, options: Options | None = None, *, certified: bool = False
+) -> Report:
+    """What `optimize` would do, without running it.
+
+    certified  give every change its certificate
+    """
     options = options or Options()
     if isinstance(model, ModelProto):
         original, path = _read(model)
@@ -315,6 +320,13 @@ def inspect(model: ModelOrPath, options: Options | None = None) -> Report:
     options.progress("merging")
     with _no_collection():
         result, report = _fused(original, path, options, None, frozenset())
+    if certified:
+        from onnxac.proof.isolation import with_certificates
+
+        folder = "" if original.folder is None else str(original.folder)
+        tick = partial(options.progress, "certifying")
+        fusions = with_certificates(original.proto, result, report.fusions, (folder, folder), tick)
+        report = replace(report, fusions=fusions)
     return _named(report, None, digest_of(result))
 
 

@@ -146,6 +146,9 @@ def test_explain_a_model(capsys: Capture) -> None:
     assert re.search(r"saves \d+ nodes and \S+ k multiply-adds", said)
     assert "Left alone" in said
     assert re.search(r"Rules\n\n(.*\n)*  keep +Left alone because --keep", said)
+    assert "✓ 3 of 3 changes certified" in said
+    assert run(["explain", str(NETWORK), "-v"]) == 0
+    assert re.search(r"  ✓ \S+: [\d,]+ entries, the worst at \d+ %", capsys.readouterr().out)
 
 
 def test_explain_a_node(capsys: Capture) -> None:
@@ -155,6 +158,9 @@ def test_explain_a_node(capsys: Capture) -> None:
     assert said.startswith(f"Node {name}  Add\n")
     assert "can be merged" in said
     assert re.search(r"1×3 +at 1,0 +\S+", said)
+    assert re.search(
+        r"certified: ✓ [\d,]+ entries, the worst at \d+ % of what rounding may do", said
+    )
     assert "saves" in said
 
 

@@ -46,7 +46,7 @@ def explain(
             notice=screen.notice,
         )
         source = model_from_stdin() if str(model) == STDIO else model
-        report = inspect(source, options)
+        report = inspect(source, options, certified=True)
         chosen = None
         if node is not None:
             known = read(source) if isinstance(source, Path) else source

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from onnx import ModelProto
 
 from onnxac.render import numbers
-from onnxac.render.safe import labels
+from onnxac.render.certificates import sentence
+from onnxac.render.safe import labels, one_line
 from onnxac.render.verdict import difference
 from onnxac.render.words import (
     branch_title,
@@ -20,7 +21,15 @@ from onnxac.render.words import (
     shared_nodes,
     title,
 )
-from onnxac.report import FusedOperator, Fusion, NodeRef, Verification
+from onnxac.report import (
+    FAILS,
+    HOLDS,
+    Certificate,
+    FusedOperator,
+    Fusion,
+    NodeRef,
+    Verification,
+)
 
 from .drawing import WIDTH, Drawing, colour, draw
 from .html import Markup, join, name, tag
@@ -90,7 +99,8 @@ def _fusion_card(
     parts: list[Markup | None] = []
     for operator in fusion.operators:
         parts += [_picture(operator, gallery), _operator_facts(operator)]
-    parts += [_cost(fusion), _error(fusion, check), _names(fusion), _button(label)]
+    parts += [_cost(fusion), _certificate(fusion.certificate), _error(fusion, check)]
+    parts += [_names(fusion), _button(label)]
     return _card(i, (_title(label, title(fusion)), chip), *parts)
 
 
@@ -134,6 +144,15 @@ def _cost(fusion: Fusion) -> Markup | None:
     b, a = fusion.macs_before, fusion.macs_after
     text = f"{numbers.short(b)} → {numbers.short(a)} ({numbers.percent(b, a)})"
     return tag("p", tag("span", "multiply-adds ", tag("b", text)), class_="facts")
+
+
+def _certificate(found: Certificate | None) -> Markup | None:
+    """What was shown of the change, from the two graphs alone."""
+    if found is None:
+        return None
+    word = {HOLDS: "✓ holds", FAILS: "✗ fails"}.get(found.verdict, "? open")
+    said = tag("bdi", one_line(sentence(found), 600))
+    return tag("p", tag("span", "certificate ", tag("b", word)), tag("span", said), class_="facts")
 
 
 def _error(fusion: Fusion, check: Verification | None) -> Markup | None:

@@ -31,6 +31,18 @@ class Kept:
     dropped: tuple[Fusion, ...]
 
 
+def with_certificates(
+    before: ModelProto,
+    after: ModelProto,
+    fusions: Sequence[Fusion],
+    folders: tuple[str, str] = ("", ""),
+    tick: Tick = untold,
+) -> tuple[Fusion, ...]:
+    """The changes that made `after` of `before`, each with its certificate."""
+    found = certify(before, after, fusions, folders, tick)
+    return tuple(replace(f, certificate=c) for f, c in zip(fusions, found, strict=True))
+
+
 def keep_what_holds(
     before: ModelProto,
     rewrite: Rewrite,
@@ -46,9 +58,8 @@ def keep_what_holds(
     dropped: dict[str, Fusion] = {}
     while True:
         model, fusions = rewrite(frozenset(dropped))
-        found = certify(before, model, fusions, folders, tick)
-        told = tuple(replace(f, certificate=c) for f, c in zip(fusions, found, strict=True))
-        failed = {f.output: f for f, c in zip(told, found, strict=True) if c.verdict == FAILS}
+        told = with_certificates(before, model, fusions, folders, tick)
+        failed = {f.output: f for f in told if f.certificate and f.certificate.verdict == FAILS}
         # What comes back though it was left out can't be helped by asking again.
         if not failed.keys() - dropped.keys():
             return Kept(model, told, tuple(dropped.values()))

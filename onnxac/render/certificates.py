@@ -52,6 +52,12 @@ def sizes(source: CertifiedSource) -> str:
     return f"{one_line(source.name)} [{', '.join(axes)}]"
 
 
+def marked(certificate: Certificate, indent: str = "  ") -> Text:
+    """One certificate in a line, with its mark."""
+    mark, style = _MARKS.get(certificate.verdict, _OPEN)
+    return Text.assemble((f"{indent}{mark} ", style), one_line(sentence(certificate)))
+
+
 def certificates(
     fusions: Iterable[Fusion], found: Sequence[Certificate], details: bool
 ) -> list[RenderableType]:

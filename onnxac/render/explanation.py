@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from onnxac.render import numbers
+from onnxac.render.certificates import certificates, marked
 from onnxac.render.columns import Column, Columns, Entry, item
 from onnxac.render.merged import merged
 from onnxac.render.refused import by_rule, refused
@@ -30,6 +31,10 @@ def explanation(report: Report, details: bool) -> Iterator[RenderableType]:
     """Everything that was seen: what would be merged, and by which rules the rest was not."""
     yield from merged(report, details, verb="Can be merged:")
     yield from _savings(report.fusions)
+    judged = [f for f in report.fusions if f.certificate is not None]
+    if judged:
+        yield Text()
+        yield from certificates(judged, [f.certificate for f in judged if f.certificate], details)
     left = list(refused(report.refusals, details))
     if left:
         yield Text()
@@ -94,6 +99,8 @@ def _fusion(fusion: Fusion) -> Iterator[RenderableType]:
             names = " → ".join(map(node_name, part.nodes)) or "the source itself"
             table.add(f"    {branch(part)}", _place(part), names)
         yield table
+    if fusion.certificate is not None:
+        yield Entry(Text("  certified: ", "dim"), marked(fusion.certificate, ""))
     yield from _savings((fusion,))
 
 

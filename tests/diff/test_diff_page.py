@@ -17,7 +17,7 @@ from diff_models import acnet, info, proof, reported
 from onnx import ModelProto
 
 from onnxac.diff import render_html
-from onnxac.report import Refusal, Report, Verification
+from onnxac.report import Certificate, CertifiedSource, Refusal, Report, Verification
 
 HOSTILE = {
     "script": "</script><script>document.title='owned'</script>",
@@ -270,3 +270,22 @@ def test_unescaping_a_name_gives_it_back() -> None:
     evil = HOSTILE["quotes"]
     page = render_html(*reported(1, lambda n: f"{n}{evil}"), netron=False)
     assert f"b0/merged{evil}" in html.unescape(page)
+
+
+def test_a_card_tells_of_its_certificate() -> None:
+    before, after, report = reported()
+    source = CertifiedSource("x\u202e", ((1, 8, 3, 3),), (1, None, 3, 3))
+    good = Certificate("holds", None, (source,), 1234, 0.5, 2.0**-24, 2.0**-41, 0.1, 99)
+    bad = dataclasses.replace(good, verdict="fails", reason="'a<b' differs")
+    fusions = [
+        dataclasses.replace(f, certificate=c)
+        for f, c in zip(report.fusions, (good, bad), strict=True)
+    ]
+    told = dataclasses.replace(report, fusions=tuple(fusions))
+    page = render_html(before, after, told, netron=False)
+    assert "certificate <b>✓ holds</b>" in page
+    assert "1,234 entries, the worst at 50 % of what rounding may do" in page
+    assert "passes with 2^-41 at most; x\ufffd [any, 8, 3 and more, 3 and more]" in page
+    assert "certificate <b>✗ fails</b>" in page
+    assert "&#x27;a&lt;b&#x27; differs" in page
+    assert "certificate <b>" not in render_html(before, after, report, netron=False)
