@@ -13,6 +13,8 @@
 #     make bench-large  the same on models of gigabytes; takes 15 GB of disk
 #     make package   wheel and sdist, checked, installed and run in a fresh environment
 #     make schema    write onnxac/report/report.schema.json anew from the dataclasses
+#     make lowest    a part of the tests, with the lowest versions that pyproject.toml allows
+#     make lock      resolve ci/constraints.txt anew
 #     make clean     remove everything that was made
 
 .DEFAULT_GOAL := help
@@ -28,6 +30,9 @@ CANDIDATES := python3.12 python3.13 python3.11 python3.10 python3
 USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))
 PYTHON ?= $(shell for p in $(CANDIDATES); do \
 	"$$p" -c '$(USABLE)' 2>/dev/null && echo "$$p" && break; done)
+
+# The tools of development, pinned: a release of one of them must turn nothing red.
+LOCK := ci/constraints.txt
 
 PYTEST ?=
 WORKERS ?= 2
@@ -45,14 +50,14 @@ $(VENV)/made: pyproject.toml
 	$(PIP) install --editable ".[netron]"
 	@touch $@
 
-$(VENV)/group-%: $(VENV)/made
-	$(PIP) install --group $*
+$(VENV)/group-%: $(VENV)/made $(LOCK)
+	$(PIP) install --constraint $(LOCK) --group $*
 	@touch $@
 
 # Tools that test the files of pipelines are not to be had everywhere; without them these
 # tests are skipped, and say so.
-$(VENV)/group-integration: $(VENV)/made
-	-$(PIP) install --group integration
+$(VENV)/group-integration: $(VENV)/made $(LOCK)
+	-$(PIP) install --constraint $(LOCK) --group integration
 	@touch $@
 
 .PHONY: venv
@@ -134,6 +139,38 @@ package: $(VENV)/group-package
 	cd build && package/bin/onnxac --version
 	cd build && package/bin/onnxac optimize ../$(DEMO_MODEL) package/fused.onnx
 	cd build && package/bin/python -m onnxac check package/fused.onnx
+	@! grep -nE '\]\([^h#]' build/package/lib/python*/site-packages/onnxac-*.dist-info/METADATA \
+		|| { echo "an index can't follow these links of the README" >&2; exit 1; }
+
+# Versions. What onnxac itself needs is not pinned, since users meet its newest releases, too.
+
+NOT_LOCKED := numpy onnx onnxruntime onnx-graphsurgeon typer rich tomli netron
+RESOLVE = $(BIN)/uv pip compile --quiet --no-annotate --python-version 3.10
+
+.PHONY: lock
+lock: $(VENV)/made
+	$(PIP) install --group lock
+	$(RESOLVE) --upgrade --universal --custom-compile-command "make lock" --output-file $(LOCK) \
+		--group dev --group package --group lock $(NOT_LOCKED:%=--no-emit-package %)
+
+# The lowest numpy has no wheels for newer Pythons. Tests in exact arithmetic are left out: older
+# runtimes round a BatchNormalization otherwise.
+LOWEST := build/lowest
+LOWEST_PYTHON ?= $(shell for p in python3.10 python3.11 python3.12; do \
+	"$$p" -c '' 2>/dev/null && echo "$$p" && break; done)
+LOWEST_TESTS := tests/test_algebra.py tests/test_cli_check.py tests/test_cli_commands.py \
+	tests/test_config.py tests/test_rulebook.py tests/test_valid.py
+
+.PHONY: lowest
+lowest: $(VENV)/group-lock
+	@test -n "$(LOWEST_PYTHON)" || { echo "Python 3.10, 3.11 or 3.12 is needed" >&2; exit 1; }
+	@mkdir -p build
+	$(RESOLVE) --resolution lowest-direct --extra netron --output-file $(LOWEST).txt pyproject.toml
+	$(BIN)/uv venv --quiet --clear --python $(LOWEST_PYTHON) $(LOWEST)
+	$(BIN)/uv pip install --quiet --python $(LOWEST) --requirement $(LOWEST).txt
+	$(BIN)/uv pip install --quiet --python $(LOWEST) --no-deps --editable .
+	$(BIN)/uv pip install --quiet --python $(LOWEST) --constraint $(LOCK) --group test
+	$(LOWEST)/bin/python -m pytest -n $(WORKERS) $(LOWEST_TESTS) $(PYTEST)
 
 .PHONY: clean
 clean:

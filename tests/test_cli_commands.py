@@ -24,7 +24,7 @@ import onnxac as package
 from onnxac.cli import app, run
 
 Capture = pytest.CaptureFixture[str]
-COMMANDS = ("optimize", "verify", "certify", "diff", "check", "explain", "bench")
+COMMANDS = ("optimize", "verify", "certify", "diff", "check", "explain", "rule", "bench")
 
 
 @pytest.fixture(autouse=True)
