@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
-from onnx import AttributeProto, NodeProto, TensorProto
+from onnx import AttributeProto, NodeProto, TensorProto, numpy_helper
 
 from onnxac.graph.model import Model
 from onnxac.graph.operators import is_standard, traits
@@ -114,6 +114,12 @@ class Constants(TensorTypes):
     def type_reads(self, name: str) -> set[str]:
         """Activations of which a constant's computation reads the type or the shape."""
         return {r for r in self._chain(name)[2] if not self.is_constant(r)}
+
+    def store(self, name: str, value: Values) -> None:
+        """Add an initializer, which is none of the model's."""
+        self._initializers[name] = numpy_helper.from_array(value, name)
+        dtype = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
+        self.define(name, self.type_of(dtype, value.shape))
 
     def note_constant(self, node: NodeProto) -> bool:
         """Take the node's outputs as constants, if they are; inputs have to be noted before."""

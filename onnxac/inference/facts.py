@@ -55,9 +55,10 @@ class Facts(Shapes):
         self._types.clear()
 
     def copy(self) -> Facts:
-        """The same knowledge, for a pass that adds tensors; constants are shared."""
+        """The same knowledge, for a pass that adds tensors; values are shared."""
         other = copy(self)
         other._dtypes, other._shapes = dict(self._dtypes), dict(self._shapes)
+        other._initializers = dict(self._initializers)
         return other
 
     def _note(self, name: str, kind: TypeProto) -> None:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import onnx_graphsurgeon as gs
+from onnx import NodeProto
 
 from onnxac.algebra import Axis, Channels, Term
 from onnxac.algebra.term import Mark
@@ -36,7 +37,7 @@ class Roll:
         self.nodes = tuple(nodes)
         # Nodes that only came with another order of operators: nobody knows them.
         self.unknown = frozenset(i for i, n in enumerate(nodes) if model.origin(n) is None)
-        self.refs = tuple(_ref(n) for n in nodes)
+        self.refs = tuple(_ref(n, model.origin(n)) for n in nodes)
         self.makers = {t.name: i for i, n in enumerate(nodes) for t in n.outputs if t.name}
         self.readers: dict[str, list[str]] = defaultdict(list)
         # What Casts make of a tensor.
@@ -70,8 +71,10 @@ def _fusion(roll: Roll, applied: AppliedChange, gone: set[int]) -> Fusion:
     )
 
 
-def _ref(node: gs.Node) -> NodeRef:
-    return NodeRef(node.name or (node.outputs[0].name if node.outputs else ""), node.op)
+def _ref(node: gs.Node, origin: NodeProto | None = None) -> NodeRef:
+    """How a node is called: as it was read, whatever it makes by now."""
+    outputs = [t.name for t in node.outputs] if origin is None else origin.output
+    return NodeRef(node.name or next(iter(outputs), ""), node.op)
 
 
 def _operator(roll: Roll, node: gs.Node, piece: Piece) -> FusedOperator:
