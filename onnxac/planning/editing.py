@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -84,12 +84,22 @@ class Editor:
         self.facts.define_like(made.name, tensor.name, channels)
         return made
 
+    def turned(self, tensor: gs.Tensor, order: Sequence[int]) -> gs.Variable:
+        """A new tensor for another one's elements, its axes in another order."""
+        made = self.like(tensor, tensor.name)
+        dtype, shape = self.facts.dtype(tensor.name), self.facts.shape(tensor.name)
+        if dtype is not None and shape is not None:
+            self.facts.define(made.name, self.facts.type_of(dtype, [shape[i] for i in order]))
+        return made
+
     def position(self, node: gs.Node) -> int:
         """The node's place in the graph."""
         return next(i for i, n in enumerate(self.graph.nodes) if n is node)
 
     def move_before(self, node: gs.Node, other: gs.Node) -> None:
         """Put a node that is in the graph before another one."""
+        if node is other:
+            return
         del self.graph.nodes[self.position(node)]
         self.graph.nodes.insert(self.position(other), node)
 

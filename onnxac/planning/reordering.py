@@ -7,7 +7,8 @@
 
 Runs before the survey, on the graph itself. Each change is exact whatever comes of it, and
 is made only where it pays: the first by an estimate of the time that the merged convolution
-takes, the others because an operator less is left. `stacking` has the first, `scales` the last.
+takes, the others because an operator less is left. `stacking`, `transposes` and `scales`
+have rules of their own.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import onnx_graphsurgeon as gs
 from onnxac.algebra import Obstacle
 from onnxac.graph.fixed import Fixed
 from onnxac.graph.model import Model
-from onnxac.graph.operators import traits
 from onnxac.inference.constants import OLDEST_OPSET
 from onnxac.inference.dims import static
 from onnxac.inference.facts import Facts
@@ -28,6 +28,7 @@ from onnxac.planning.editing import Editor
 from onnxac.planning.horizontal import Stack
 from onnxac.planning.scales import scale_last
 from onnxac.planning.stacking import Stacker
+from onnxac.planning.transposes import turn_back
 
 _AFFINE = {"BatchNormalization", "Mul", "Div", "Add", "Sub"}
 
@@ -67,32 +68,14 @@ def reorder(
             continue
         if any(t.name in left for t in node.outputs):
             continue
-        if traits(node.op).elementwise:
-            _through_transpose(editor, node)
+        if node.op == "Transpose":
+            turn_back(editor, node)
         elif node.op == "Concat":
             stacks += stacker.stack(node)
         elif node.op in _AFFINE:
             _before_pool(editor, node)
             scale_last(editor, node)
     return Reordered(editor.facts, tuple(stacks), stacker.declined)
-
-
-def _through_transpose(editor: Editor, node: gs.Node) -> None:
-    """Transpose → u → Transpose: the first one behind u, where it meets its opposite."""
-    turn = editor.only_maker(node.inputs[0], "Transpose")
-    perm = None if turn is None else turn.attrs.get("perm")
-    if turn is None or perm is None or not editor.is_unary(node):
-        return
-    out = node.outputs[0]
-    back = tuple(perm.index(i) for i in range(len(perm)))
-    if not any(n.op == "Transpose" and tuple(n.attrs.get("perm", ())) == back for n in out.outputs):
-        return
-    source = turn.inputs[0]
-    inner = editor.like(source, node.outputs[0].name)
-    node.inputs[0] = source
-    node.outputs = [inner]
-    name = editor.name(f"{node.name or out.name}_transpose")
-    editor.insert_after(node, gs.Node("Transpose", name, {"perm": list(perm)}, [inner], [out]))
 
 
 def _before_pool(editor: Editor, node: gs.Node) -> None:

@@ -125,8 +125,12 @@ def _windows(editor: Editor, tensor: gs.Tensor) -> list[gs.Node] | None:
 
 
 def _readers(editor: Editor, tensor: gs.Tensor) -> list[gs.Node]:
-    """What reads the tensor's values: a constant hangs on its type or its shape only."""
-    return [n for n in tensor.outputs if not editor.facts.is_computed_by(n)]
+    """What reads the tensor's values, and not its type or its shape only."""
+    return [
+        n
+        for n in tensor.outputs
+        if n.op not in ("Shape", "Size") and not editor.facts.is_computed_by(n)
+    ]
 
 
 def _owns_its_weights(editor: Editor, node: gs.Node) -> bool:

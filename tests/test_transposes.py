@@ -1,0 +1,174 @@
+"""Channels last: what stands between a Transpose and its opposite needs neither of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import NodeProto, TensorProto
+from test_exporters import BATCHES, operators
+from test_layouts import Values, integers, model, node, same
+
+FLOAT = TensorProto.FLOAT
+TO_LAST, TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
+
+
+def conv(source: str, target: str, weight: str, pads: int = 1) -> list[NodeProto]:
+    """A convolution as it is exported from what is channels last."""
+    return [
+        node("Transpose", source, f"{target}_in", perm=TO_FIRST),
+        node("Conv", f"{target}_in {weight}", f"{target}_out", pads=[pads] * 4),
+        node("Transpose", f"{target}_out", target, perm=TO_LAST),
+    ]
+
+
+def test_a_branch_that_is_fed_by_the_input() -> None:
+    """RepVGG: an affine of the input, channels last, beside a convolution of its transpose."""
+    before = model(
+        [*conv("x", "a", "w"), node("Mul", "x s", "b"), node("Add", "a b", "y")],
+        ("N", 5, 5, 4),
+        w=integers(4, 4, 3, 3),
+        s=integers(4, seed=1),
+    )
+    assert operators(before, *BATCHES) == Counter({"Transpose": 2, "Conv": 1})
+
+
+def test_blocks_behind_each_other() -> None:
+    """Two RepVGG blocks with their identity branch: no Transpose between them."""
+    nodes: list[NodeProto] = []
+    for source, target, n in (("x", "r", 0), ("r", "y", 1)):
+        nodes += conv(source, f"a{n}", f"w{n}")
+        nodes += conv(source, f"b{n}", f"v{n}", 0)
+        nodes += [
+            node("Mul", f"{source} s", f"c{n}"),
+            node("Add", f"a{n} b{n}", f"d{n}"),
+            node("Add", f"d{n} c{n}", f"e{n}"),
+            node("Relu", f"e{n}", target),
+        ]
+    held = {f"w{n}": integers(4, 4, 3, 3, seed=n) for n in range(2)}
+    held |= {f"v{n}": integers(4, 4, 1, 1, seed=2 + n) for n in range(2)}
+    held["s"] = integers(4, seed=9)
+    before = model(nodes, ("N", 5, 5, 4), FLOAT, **held)
+    assert operators(before, *BATCHES) == Counter({"Transpose": 2, "Conv": 2, "Relu": 2})
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        [node("Clip", "a low high", "r")],
+        [node("Max", "a slope", "r")],
+        [node("Add", "a slope", "p"), node("Relu", "p", "q"), node("Mul", "a q", "r")],
+        [node("Relu", "a", "p"), node("Sub", "slope p", "r")],
+    ],
+    ids=["Clip", "Max", "hard swish", "Sub"],
+)
+def test_activations_of_several_operators(activation: list[NodeProto]) -> None:
+    """Their constants are laid out anew."""
+    low, high = np.array(-4, np.float32), np.array(9, np.float32)
+    slope = integers(4, seed=3)
+    held: dict[str, Values] = {"low": low, "high": high, "slope": slope}
+    used = {i for n in activation for i in n.input}
+    before = model(
+        [*conv("x", "a", "w"), *activation, *conv("r", "y", "v")],
+        (1, 5, 5, 4),
+        FLOAT,
+        w=integers(4, 4, 3, 3),
+        v=integers(4, 4, 3, 3, seed=1),
+        **{k: v for k, v in held.items() if k in used},
+    )
+    assert operators(before)["Transpose"] == 2
+
+
+def test_a_residual() -> None:
+    """The sum reads what the convolution reads transposed: it is one with it."""
+    before = model(
+        [
+            *conv("x", "a", "w"),
+            node("Relu", "a", "r"),
+            *conv("r", "b", "v"),
+            node("Add", "b r", "c"),
+            node("Relu", "c", "s"),
+            *conv("s", "y", "u"),
+        ],
+        (1, 5, 5, 4),
+        w=integers(4, 4, 3, 3),
+        v=integers(4, 4, 3, 3, seed=1),
+        u=integers(4, 4, 3, 3, seed=2),
+    )
+    assert operators(before) == Counter({"Transpose": 2, "Conv": 3, "Relu": 2})
+
+
+def test_what_is_read_transposed_and_as_it_is() -> None:
+    """Another reader of the activation wants it channels last: one Transpose stays for it."""
+    before = model(
+        [
+            *conv("x", "a", "w"),
+            node("Relu", "a", "r"),
+            *conv("r", "b", "v"),
+            node("Softmax", "r", "z", axis=-1),
+            node("Add", "b z", "y"),
+        ],
+        (1, 5, 5, 4),
+        w=integers(4, 4, 3, 3),
+        v=integers(4, 4, 3, 3, seed=1),
+    )
+    assert operators(before)["Transpose"] == 3
+
+
+class Regions:
+    """Random networks that are channels last: convolutions, and elementwise operators between."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+        self.nodes: list[NodeProto] = []
+        self.held: dict[str, Values] = {}
+        self._tensors = ["x"]
+
+    def _constant(self) -> str:
+        shapes = [(), (1,), (4,), (1, 1, 4), (1, 1, 1, 4), (5, 1, 1), (1, 5, 1)]
+        name = f"c{len(self.held)}"
+        shape = shapes[self._rng.integers(len(shapes))]
+        self.held[name] = self._rng.integers(-1, 2, shape).astype(np.float32)
+        return name
+
+    def _step(self, target: str) -> None:
+        kind = self._rng.integers(6)
+        # What was made last is likely to be read next.
+        first, second = (
+            self._tensors[-1 - min(int(self._rng.geometric(0.6)) - 1, len(self._tensors) - 1)]
+            for _ in range(2)
+        )
+        if kind <= 1:
+            taps = int(self._rng.choice([1, 3]))
+            weight = f"c{len(self.held)}"
+            self.held[weight] = self._rng.integers(-1, 2, (4, 4, taps, taps)).astype(np.float32)
+            self.nodes += conv(first, target, weight, taps // 2)
+        elif kind == 2:
+            self.nodes.append(node("Relu", first, target))
+        elif kind == 3:
+            op = self._rng.choice(["Add", "Sub", "Max", "Min"])
+            self.nodes.append(node(op, f"{first} {second}", target))
+        else:
+            op = self._rng.choice(["Add", "Mul", "Max"] if kind == 4 else ["Sub", "Min"])
+            operands = [first, self._constant()]
+            if op in ("Mul", "Min") or self._rng.integers(2):
+                operands.reverse()
+            self.nodes.append(node(op, " ".join(operands), target))
+
+    def grow(self, steps: int) -> None:
+        for n in range(steps):
+            target = "y" if n == steps - 1 else f"t{n}"
+            self._step(target)
+            self._tensors.append(target)
+
+
+@given(st.integers(0, 2**40), st.integers(4, 12))
+def test_random_regions(seed: int, steps: int) -> None:
+    drawn = Regions(seed)
+    drawn.grow(steps)
+    before = model(drawn.nodes, (2, 5, 5, 4), FLOAT, **drawn.held)
+    after, _ = same(before)
+    assert len(after.graph.node) <= len(before.graph.node)
