@@ -12,7 +12,7 @@ ever changed: terms and sums are immutable.
 """
 
 from onnxac.algebra.add import add
-from onnxac.algebra.axis import Axis, Edge
+from onnxac.algebra.axis import Axis, Edge, Sampling
 from onnxac.algebra.compose import substitute
 from onnxac.algebra.lazy import Lazy
 from onnxac.algebra.term import Bias, Channels, Obstacle, Sum, Term
@@ -24,6 +24,7 @@ __all__ = [
     "Edge",
     "Lazy",
     "Obstacle",
+    "Sampling",
     "Sum",
     "Term",
     "add",

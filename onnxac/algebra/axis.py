@@ -5,7 +5,8 @@
 
 x̂ is the source of length N, spread out by `up` (up − 1 zeros between neighbours, which
 makes a transposed convolution an ordinary one) and extended beyond its edges as `edge`
-says. Two numbers hold all padding and cropping there is:
+says. It may be made longer before (`sampling`); then N is what comes of that. Two numbers hold
+all padding and cropping there is:
 
     offset = −pad_begin (+ crop_begin)                    where the first tap reads
     extent = pad_begin + pad_end − dilation·(taps − 1)    how many outputs there are
@@ -21,8 +22,21 @@ Edge = Literal["zero", "reflect", "edge", "wrap"]
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """A source made longer by a whole factor before it is read: x[⌊q / factor⌋], or interpolated.
+
+    Whatever the rule, its weights add up to one: what is the same everywhere stays so.
+
+    rule  how values are interpolated, for whoever emits it; empty: each element is repeated
+    """
+
+    factor: int
+    rule: tuple[tuple[str, object], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Axis:
-    """One spatial axis; all fields are in elements of the (spread) source.
+    """One spatial axis; all fields are in elements of the (sampled, spread) source.
 
     mean  the one output is the mean over the whole axis, however long it is; nothing else counts
     fits  the stride is known to leave no rest, up·(N − 1) + extent, at all sizes there are
@@ -36,6 +50,7 @@ class Axis:
     extent: int = 0
     edge: Edge = "zero"
     mean: bool = False
+    sampling: Sampling | None = None
     fits: bool = field(default=False, compare=False)
 
     @property
@@ -61,7 +76,26 @@ class Axis:
     @property
     def is_still(self) -> bool:
         """Whether it has one tap, and neither strides, spreads nor averages."""
-        return self.taps == self.stride == self.up == 1 and not self.mean
+        return self.taps == self.stride == self.up == 1 and not (self.mean or self.sampling)
+
+    @property
+    def is_sampling(self) -> bool:
+        """Whether all it does is to make its source longer."""
+        return self.sampling is not None and self.unsampled.is_identity
+
+    @property
+    def repeats(self) -> bool:
+        """Whether all it does is to repeat each element."""
+        return self.is_sampling and self.sampling is not None and not self.sampling.rule
+
+    @property
+    def unsampled(self) -> Axis:
+        """The same axis over a source that was made longer already."""
+        return self if self.sampling is None else replace(self, sampling=None)
+
+    def _sampled(self, source: int) -> int:
+        """Elements of a source once it is made longer."""
+        return source if self.sampling is None else source * self.sampling.factor
 
     def keeps_border_of(self, outer: Axis, source: int | None) -> bool:
         """Whether padding that the outer reads is what this axis would compute there.
@@ -72,7 +106,7 @@ class Axis:
 
         source  extent of this axis' own source, None where dynamic
         """
-        if self.is_identity:
+        if self.is_identity or self.is_sampling:
             return True
         if self.edge != "zero" or self.mean:
             return False
@@ -95,11 +129,11 @@ class Axis:
 
     def _rest(self, source: int) -> int:
         """Elements of the (spread) source behind the last one that an output begins with."""
-        return (self.up * (source - 1) + self.extent) % self.stride
+        return (self.up * (self._sampled(source) - 1) + self.extent) % self.stride
 
     def _is_empty_beyond(self, outer: Axis, source: int) -> bool:
         """Whether no tap meets data at the positions beyond the outputs that the outer reads."""
-        outputs, last = self.length(source), self.up * (source - 1)
+        outputs, last = self.length(source), self.up * (self._sampled(source) - 1)
         if max(outer.pad_begin, outer.pad_end) > _MOST_PADDING:
             return False
         end = outer.stride * (max(outer.length(outputs), 1) - 1) + outer.span + outer.offset
@@ -113,7 +147,9 @@ class Axis:
 
     def length(self, source: int) -> int:
         """Number of outputs for a source of `source` elements."""
-        return 1 if self.mean else (self.up * (source - 1) + self.extent) // self.stride + 1
+        if self.mean:
+            return 1
+        return (self.up * (self._sampled(source) - 1) + self.extent) // self.stride + 1
 
     def reads_beyond(self, source: int | None) -> bool:
         """Whether some output reads past an edge; for some length where `source` is None."""
@@ -124,7 +160,7 @@ class Axis:
         if source is None:
             return self.pad_end > 0
         last = self.stride * (self.length(source) - 1) + self.span + self.offset
-        return last > self.up * (source - 1)
+        return last > self.up * (self._sampled(source) - 1)
 
     def after(self, inner: Axis) -> Axis:
         """The taps of self∘inner, edges not considered (see `compose`).
@@ -134,6 +170,8 @@ class Axis:
         """
         if inner.is_identity:
             return self
+        if inner.is_sampling:
+            return self._over(inner.sampling)
         if self.is_identity or inner.mean:
             return inner
         steps = [
@@ -154,8 +192,17 @@ class Axis:
             offset=inner.stride * self.offset + inner.offset,
             extent=inner.extent + inner.stride * self.extent,
             edge=inner.edge,
+            sampling=inner.sampling,
             fits=inner.fits and self.stride == 1,
         )
+
+    def _over(self, inner: Sampling | None) -> Axis:
+        """The same axis, over a source that is made longer."""
+        if inner is None or self.mean:
+            # The mean of what is repeated is its own.
+            return self
+        factor = inner.factor * (1 if self.sampling is None else self.sampling.factor)
+        return replace(self, sampling=replace(inner, factor=factor))
 
     def agrees_with(self, other: Axis, source: int | None) -> bool:
         """Whether both can be one convolution: same steps, outputs and extension.
@@ -164,6 +211,8 @@ class Axis:
         dynamic source it is enough that there are such sizes.
         """
         if (self.stride, self.up, self.mean) != (other.stride, other.up, other.mean):
+            return False
+        if self.sampling != other.sampling:
             return False
         if source is None:
             if abs(self.extent - other.extent) >= self.stride:

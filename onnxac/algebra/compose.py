@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from onnxac.algebra.add import is_fill, taps, tidy
-from onnxac.algebra.axis import Axis
+from onnxac.algebra.axis import Axis, Sampling
 from onnxac.algebra.frames import (
     Frame,
     Shapes,
@@ -329,7 +329,7 @@ def _beyond(outer: Term, shapes: Shapes) -> dict[int, int | None]:
 
 def _average(name: str, frame: Frame) -> Obstacle | None:
     for outer, inner in zip(frame.outer, frame.inner, strict=True):
-        if outer.mean and not (inner.is_identity or inner.mean):
+        if outer.mean and not (inner.is_identity or inner.mean or inner.repeats):
             return Obstacle("average", f"it averages {name}, which looks at neighbours and borders")
         if inner.mean and not (outer.is_identity or outer.mean):
             return Obstacle("average", f"{name} is an average over all positions")
@@ -345,6 +345,11 @@ def _spread(name: str, definition: Sum, frame: Frame) -> Obstacle | None:
                 f"zeros are put between the elements of {name}, which has a bias or looks "
                 "at neighbours",
             )
+        if outer.sampling is not None and not (
+            inner.is_identity
+            or (inner.repeats and outer.sampling == Sampling(outer.sampling.factor))
+        ):
+            return Obstacle("resize", f"it resizes {name}, which looks at neighbours or skips some")
         if inner.up > 1 and outer.stride > 1:
             return Obstacle("spread", f"it strides over {name}, a transposed convolution")
     return None

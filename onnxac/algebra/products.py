@@ -66,7 +66,7 @@ def kernel_of(outer: Term, inner: Term, frame: Frame, channels: Channels | None)
 
     if outer.unit and outer.is_pointwise:
         return Lazy(turned, inner.kernel)
-    if inner.unit and all(a.is_identity or a.mean for a in frame.inner):
+    if inner.unit and all(a.is_identity or a.mean or a.is_sampling for a in frame.inner):
         return Lazy(opened, outer.kernel)
     geometry = [(frame.outer[n], frame.inner[n]) for n in places]
     outer_axes, inner_axes = [o for o, _ in geometry], [i for _, i in geometry]

@@ -168,7 +168,7 @@ class Term:
                 else Lazy(lambda: np.ones((width, 1, *shape))),
                 marks=tuple(replace(m, group=width) for m in self.marks),
             )
-        if here.edge != "zero" or here.up > 1 or self.fill is not None:
+        if here.edge != "zero" or here.up > 1 or here.sampling or self.fill is not None:
             return Obstacle("layout", "channels are repeated, or spread apart")
         out = here.length(width)
         if out < 1:

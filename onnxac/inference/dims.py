@@ -37,6 +37,8 @@ class Extent:
 
     def through(self, axis: Axis) -> Extent | None:
         """The number of outputs of `axis` over a source of this extent; None for a long formula."""
+        if axis.sampling is not None:
+            return self.times(axis.sampling.factor).through(axis.unsampled)
         base = self if axis.up == 1 or self.stride == 1 else self._as_root()
         return _if_short(
             base.changed(

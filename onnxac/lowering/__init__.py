@@ -25,6 +25,7 @@ from onnxac.lowering import (
     matmul,
     movement,
     pointwise,
+    resampling,
     shapes,
     windowed,
 )
@@ -39,6 +40,7 @@ RULES: dict[str, Rule] = {
     **matmul.RULES,
     **shapes.RULES,
     **blocks.RULES,
+    **resampling.RULES,
 }
 
 __all__ = ["RULES", "Context", "Lowered", "lower"]

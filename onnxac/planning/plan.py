@@ -25,7 +25,7 @@ from dataclasses import replace
 import onnx_graphsurgeon as gs
 
 from onnxac.algebra import Sum
-from onnxac.planning.cost import Cost
+from onnxac.planning.cost import Cost, block_cost, resize_cost
 from onnxac.planning.links import Links
 from onnxac.planning.prices import Prices
 from onnxac.planning.search import Plan, Policy, Search
@@ -94,6 +94,10 @@ def node_cost(node: gs.Node, output: str, definition: Sum, prices: Prices) -> Co
         return Cost(nodes=1)
     facts = prices.facts
     elements = size(facts.shape(output))
+    if node.op in ("Resize", "Upsample"):
+        return resize_cost(size(facts.shape(node.inputs[0].name)), elements)
+    if node.op in ("DepthToSpace", "SpaceToDepth"):
+        return block_cost(elements)
     read = sum(size(facts.shape(s)) for s in definition.sources)
     kind = facts.dtype(output)
     weights = sum(

@@ -17,7 +17,7 @@ from onnxac.algebra import Obstacle, Sum, Term, add
 from onnxac.algebra.add import by_key
 from onnxac.algebra.frames import extents
 from onnxac.inference.facts import Facts
-from onnxac.planning.cost import IMPOSSIBLE, Cost, total
+from onnxac.planning.cost import IMPOSSIBLE, ONE_MORE, Cost, total
 from onnxac.planning.site import Piece, Site
 from onnxac.planning.writing import write
 
@@ -120,6 +120,9 @@ def _cost(pieces: Sequence[Piece], hosted: bool, site: Site) -> Cost:
             costs += [s.cost for s in piece.tail]
             tails.add(piece.tail_key)
     costs += [adding] * (len(pieces) - 1 + pieces[0].negative)
+    if len(pieces) > 1:
+        # What was computed over a longer source, and is now made longer itself.
+        costs += [ONE_MORE for p in pieces if p.is_resized]
     if site.has_bias and not hosted:
         if site.wide != site.dtype:
             # The sum would be rounded before the bias is added.

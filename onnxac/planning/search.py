@@ -20,6 +20,7 @@ from onnxac.planning.cost import NOTHING, Cost, total
 from onnxac.planning.links import Links
 from onnxac.planning.precision import rounding
 from onnxac.planning.prices import Prices
+from onnxac.planning.reasons import dearer
 
 # What a step may cost: (before, after) → whether it is taken.
 Policy = Callable[[Cost, Cost], bool]
@@ -183,7 +184,7 @@ class Search:
                     return False
                 self._commit(tensor, taken, whole=True)
                 return True
-            refused = _dearer(before, after)
+            refused = dearer(before, after, (d.sum for d in taken.values()))
             self.declined = True
         cheaper = {
             r: d
@@ -345,13 +346,3 @@ def _is_same(definition: Sum, first: Sum) -> bool:
         and sorted(t.source for t in definition.terms) == sorted(t.source for t in first.terms)
         and set(map(id, definition.biases)) == set(map(id, first.biases))
     )
-
-
-def _dearer(before: Cost, after: Cost) -> Obstacle:
-    if math.isinf(after.nodes):
-        return Obstacle("operator", "no ONNX operator computes the merged form")
-    if after.macs > before.macs:
-        return Obstacle(
-            "cost", f"merging takes {after.macs:,.0f} multiply-adds instead of {before.macs:,.0f}"
-        )
-    return Obstacle("cost", "merging would run longer: it moves more data, or needs more nodes")

@@ -31,6 +31,13 @@ class Piece:
     made: Dims = ()
 
     @property
+    def is_resized(self) -> bool:
+        """Whether an operator with weights is followed by what makes its result longer."""
+        return any(s.weighted for s in self.steps) and any(
+            s.op in ("Resize", "Upsample") for s in self.tail
+        )
+
+    @property
     def tail_key(self) -> tuple[object, ...]:
         """Equal for pieces that can be added up before their tail: it does the same to both."""
         return (self.made, *(s.key for s in self.tail)) if self.tail else ()
@@ -59,6 +66,12 @@ class Site:
         bare = copy(self)
         bare.has_bias = False
         return bare
+
+    def of_shape(self, shape: Dims) -> Site:
+        """A tensor of another shape, which this one is made of."""
+        other = copy(self)
+        other.shape, other.elements = shape, size(shape)
+        return other
 
     def computing(self, kind: int | None) -> Site:
         """The same tensor, computed in an element type before it is brought to its own."""

@@ -9,14 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from typing import Any
+
+import numpy as np
+from onnx import TensorProto
 
 from onnxac.algebra import Axis, Lazy
 from onnxac.algebra.kernel import Array
 from onnxac.algebra.layout import GROUPED, View, factors, named
 from onnxac.inference.dims import Dim, Extent
-from onnxac.planning.cost import NOMINAL_EXTENT, Cost
+from onnxac.planning.cost import NOMINAL_EXTENT, Cost, resize_cost
 
 Dims = tuple[Dim, ...]
 # The end of an axis, in the bounds of a Slice.
@@ -25,11 +29,19 @@ FAR = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """A constant operand: floats that are rounded to the model's type, or integers."""
+    """A constant operand: floats that are rounded to the model's type, or integers.
+
+    kind  element type of floats, where that is neither the model's nor the step's
+    """
 
     role: str
     floats: Lazy[Array] | None = None
     integers: tuple[int, ...] = ()
+    kind: int | None = None
+
+
+# An operand that is left out.
+ABSENT = Weight("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,7 @@ class Step:
     first      the weights stand before the tensor: W·x
     weighted   it is told as an operator that branches went into
     kind       element type of its weights, where that is not the tensor's own
+    copies     a bias that it takes in is repeated so often, for each channel
     """
 
     op: str
@@ -50,6 +63,7 @@ class Step:
     first: bool = False
     weighted: bool = False
     kind: int | None = None
+    copies: int = 1
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -186,6 +200,48 @@ def padded(
     if value is not None:
         held.append(Weight("value", floats=Lazy(lambda v: v.reshape(-1)[0], value)))
     return Step("Pad", target, cost, {"mode": mode}, tuple(held))
+
+
+@cache
+def _numbers(*values: float) -> Lazy[Array]:
+    """Numbers as an operand; the same ones are the same operand."""
+    return Lazy.of(np.array(values, np.float64))
+
+
+def made(dim: Dim, axis: Axis) -> Dim:
+    """The number of outputs of an axis over an extent."""
+    if isinstance(dim, int):
+        return axis.length(dim)
+    return dim.through(axis) or Extent(f"?{axis}({dim})")
+
+
+def resized(dims: Dims, axes: Sequence[Axis], opset: int) -> Step | None:
+    """A Resize, or an Upsample, that makes some axes longer; None where the opset has none.
+
+    axes  for each axis of the tensor what it is made longer by, if at all
+    """
+    samplings = [a.sampling for a in axes]
+    target = tuple(made(d, Axis(sampling=s)) for d, s in zip(dims, samplings, strict=True))
+    rules = {s.rule for s in samplings if s is not None}
+    if len(rules) != 1 or (opset < 11 and rules != {()}):
+        return None
+    cost = resize_cost(size(dims), size(target))
+    factors = [1.0 if s is None else float(s.factor) for s in samplings]
+    if opset < 9:
+        return Step("Upsample", target, cost, {"mode": "nearest", "scales": factors})
+    held = Weight("scales", _numbers(*factors), kind=TensorProto.FLOAT)
+    if opset < 11:
+        return Step(
+            "Resize" if opset > 9 else "Upsample", target, cost, {"mode": "nearest"}, (held,)
+        )
+    (rule,) = rules
+    attrs = dict(rule) or {
+        "mode": "nearest",
+        "coordinate_transformation_mode": "asymmetric",
+        "nearest_mode": "floor",
+    }
+    roi = Weight("roi", _numbers(), kind=TensorProto.FLOAT)
+    return Step("Resize", target, cost, attrs, (roi if opset < 13 else ABSENT, held))
 
 
 def grown(dims: Dims, pads: Sequence[tuple[int, int]]) -> Dims:

@@ -9,11 +9,22 @@ import numpy as np
 
 from onnxac.algebra import Axis, Lazy, Obstacle, Term
 from onnxac.graph.operators import runs
-from onnxac.planning.cost import Cost
+from onnxac.planning.cost import Cost, reluctant
 from onnxac.planning.frame import Frame
 from onnxac.planning.matrices import flattened, multiplied
 from onnxac.planning.site import Piece
-from onnxac.planning.steps import FAR, Step, Weight, grown, padded, rearranged, size, sliced
+from onnxac.planning.steps import (
+    FAR,
+    Step,
+    Weight,
+    grown,
+    padded,
+    rearranged,
+    resized,
+    size,
+    sliced,
+)
+from onnxac.planning.upsampling import upsampled
 from onnxac.planning.windows import Window
 
 
@@ -31,6 +42,11 @@ class Writer(Frame):
             return
         if any(a.mean for a in self.axes):
             yield from self._averaged()
+            return
+        if any(a.sampling for a in self.axes):
+            # A window on single positions is best written at the source's own size.
+            pointwise = all(a.is_sampling for a in self.axes if a.sampling)
+            yield from self._resized() if pointwise else self._convolved()
             return
         if term.is_diagonal:
             yield from self._scaled()
@@ -179,10 +195,34 @@ class Writer(Frame):
             gone = tuple(2 + n for n, i in enumerate(lead) if i not in spatial)
             kernel = Lazy(lambda k: k.squeeze(gone), kernel)
         window = Window(laid, axes, kernel, ins, outs, self.site)
+        if any(a.sampling for a in axes):
+            for upsampling, host, told in upsampled(window, spatial):
+                yield self.piece((*head, *upsampling), tail, len(head) + host, told)
+            return
         steps = window.steps()
         if steps is not None:
             every = (*head, *steps)
             yield self.piece(every, tail, len(every) - 1, laid)
+
+    def _resized(self) -> Iterator[Piece]:
+        """First the rest of the term, at the source's own size; then what makes it longer."""
+        term = self.term
+        shown = len(self.axes) - term.hidden
+        if any(a.sampling for a in self.axes[shown:]):
+            return
+        rest = replace(term, axes=tuple(Axis() if a.sampling else a for a in self.axes))
+        shape = tuple(
+            self.before[i] if a.sampling else self.after[i] for i, a in enumerate(self.axes[:shown])
+        )
+        last = resized(shape, self.axes[:shown], self.site.opset)
+        if last is None or not runs("Resize", self.site.dtype):
+            return
+        for way in Writer(rest, self.site.of_shape(shape)).ways():
+            told = replace(term, channels=way.term.channels)
+            steps = way.steps
+            if any(s.weighted for s in steps):
+                steps = tuple(replace(s, cost=reluctant(s.cost)) for s in steps)
+            yield self.piece(steps, (*way.tail, last), way.host, told)
 
     def _with_channels(self) -> Term | None:
         """The term with channels; a kernel that is the same for all is taken for each of them."""

@@ -15,7 +15,7 @@ import numpy as np
 from onnxac.algebra import Axis, Lazy, Term
 from onnxac.algebra.kernel import Array
 from onnxac.graph.operators import runs
-from onnxac.planning.cost import Cost, window_cost
+from onnxac.planning.cost import Cost, transposed_cost, window_cost
 from onnxac.planning.site import Site
 from onnxac.planning.steps import FAR, Dims, Step, Weight, grown, padded, size, sliced
 
@@ -44,6 +44,8 @@ class Window:
         """Slice and Pad as needed, then the operator; None where there is none."""
         beyond = any(a.reads_beyond(n) for a, n in zip(self.axes, self.lengths, strict=True))
         if self.term.fill is not None and beyond:
+            return None
+        if any(a.sampling for a in self.axes):
             return None
         if any(a.up > 1 for a in self.axes):
             step = self._transposed()
@@ -145,8 +147,8 @@ class Window:
             "pads": [p[0] for p in pads if p] + [p[1] for p in pads if p],
             "strides": [a.up for a in axes],
         }
-        weights = math.prod(a.taps for a in axes) / math.prod(a.up for a in axes)
-        cost = window_cost(size(self.outs), (out, width), group, weights)
+        taps, up = math.prod(a.taps for a in axes), math.prod(a.up for a in axes)
+        cost = transposed_cost(size(self.outs), (out, width), group, taps, up)
         cost += Cost(elements=size(self.ins) + size(self.outs), nodes=1)
         held = (Weight("weight", Lazy(stored, self.kernel)),)
         return Step("ConvTranspose", self.outs, cost, attrs, held, weighted=True)
@@ -157,6 +159,7 @@ def output_padding(axis: Axis) -> tuple[int, int, int] | None:
     begin = axis.offset + axis.span
     end = axis.span - begin - axis.extent
     extra = max(-end, 0)
-    if axis.stride != 1 or begin < 0 or extra >= max(axis.up, axis.dilation):
+    # ONNX allows as much as the dilation, too; ONNX Runtime 1.32 does not.
+    if axis.stride != 1 or begin < 0 or extra >= axis.up:
         return None
     return begin, end + extra, extra

@@ -27,6 +27,9 @@ RULES = {
     "output_shape": "Its padding depends on another size; export explicit pads.",
     "reader": "Something else reads this tensor, so it has to stay. Whatever reads it can still "
     "be merged with the rest.",
+    "resize": "A Resize by a whole factor that repeats every element equally often goes into the "
+    "convolution behind it; one that interpolates changes places with operators on single "
+    "positions.",
     "shape": "A size is not known; export with shapes, or run shape inference first.",
     "spread": "A transposed convolution with a stride leaves holes that a kernel can't cross.",
     "stack": "Branches that end in Concat can be one convolution, but only pay where the kernels "

@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 from onnxac.algebra.kernel import Array
 from onnxac.planning.recipes import Recipe
 from onnxac.planning.site import Piece
-from onnxac.planning.steps import Dims, Step, Weight, sliced
+from onnxac.planning.steps import ABSENT, Dims, Step, Weight, sliced
 
 # Behind the name of the node that an operator took most of its taps from.
 SUFFIX = "_fused"
@@ -133,7 +133,7 @@ class Builder:
         held = [self._weight(w, name, step.kind) for w in step.weights]
         if bias is not None:
             width = piece.term.channels.out if piece.term.channels else bias.size
-            values = np.broadcast_to(bias, (width,))
+            values = np.repeat(np.broadcast_to(bias, (width // step.copies,)), step.copies)
             if step.op == "BatchNormalization":
                 held[1] = self._constant(values, name, "bias", step.kind)
             else:
@@ -145,8 +145,11 @@ class Builder:
         self._built.dims[name] = step.dims
         return node.outputs[0]
 
-    def _weight(self, weight: Weight, owner: str, kind: int | None) -> gs.Constant:
+    def _weight(self, weight: Weight, owner: str, kind: int | None) -> gs.Tensor:
+        if weight is ABSENT:
+            return gs.Variable.empty()
         if weight.floats is not None:
+            kind = kind if weight.kind is None else weight.kind
             return self._constant(weight.floats(), owner, weight.role, kind)
         return self._integers(weight.integers, owner, weight.role)
 

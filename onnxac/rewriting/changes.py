@@ -25,7 +25,7 @@ _BETWEEN = ("cost", "operator", "layout")
 # Where a pattern that runtimes fuse ends, told once: in front of what would have taken it in.
 _TAKES_IN = (*_WEIGHTED, "MatMul", "Gemm")
 # What stands between two that could be one, if it could be moved.
-_MOVED = ("Slice", "Transpose")
+_MOVED = ("Slice", "Transpose", "Resize", "Upsample")
 _SUMMED = (*_WEIGHTED, "MatMul", "Gemm", "Add", "Sub", "Sum", "Mul", "Div", "Pad", "AveragePool")
 
 

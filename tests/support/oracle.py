@@ -16,6 +16,10 @@ Array = NDArray[np.float64]
 
 def element(axis: Axis, position: int, length: int) -> int | str:
     """Which source element lies at a position of x̂: its index, "between" or "beyond"."""
+    if axis.sampling is not None:
+        assert not axis.sampling.rule
+        found = element(axis.unsampled, position, length * axis.sampling.factor)
+        return found if isinstance(found, str) else found // axis.sampling.factor
     last = axis.up * (length - 1)
     if 0 <= position <= last:
         return "between" if position % axis.up else position // axis.up

@@ -10,6 +10,7 @@ from onnx import numpy_helper
 
 from onnxac.proof.certificate.calls import Call, UnknownOperatorError
 from onnxac.proof.certificate.cut import Array, as_float
+from onnxac.proof.certificate.resizing import enlarge
 
 
 def _axis(call: Call, axis: int, index: int = 0) -> int:
@@ -218,39 +219,6 @@ def depth_to_space(call: Call) -> Array:
     else:
         y = x.reshape(q, n, c // b**2, b, b, h, w).transpose(0, 1, 2, 5, 3, 6, 4)
     return y.reshape(q, n, c // b**2, h * b, w * b)
-
-
-def factors(call: Call) -> list[int]:
-    """By which whole factors a Resize or Upsample repeats the cells of each axis."""
-    mode = call.get("mode", "nearest")
-    if mode not in ("nearest", b"nearest"):
-        raise UnknownOperatorError(f"{call.op} that interpolates")
-    if call.get("coordinate_transformation_mode", "half_pixel") in (
-        "align_corners",
-        "tf_crop_and_resize",
-        "tf_half_pixel_for_nn",
-    ):
-        raise UnknownOperatorError(f"{call.op} by corners")
-    x = call.value(0)
-    own = x.array.shape[x.live :]
-    at = 1 if call.op == "Upsample" or call.opset < 11 else 2
-    if "scales" in call.attributes:
-        scales = list(call.attributes["scales"])
-    elif call.has(at) and call.constant(at).size:
-        scales = [float(v) for v in call.constant(at).reshape(-1)]
-    else:
-        scales = [int(n) / m for n, m in zip(call.constant(3).reshape(-1), own, strict=True)]
-    if "axes" in call.attributes or any(s != int(s) or s < 1 for s in scales):
-        raise UnknownOperatorError(f"{call.op} by a factor that is not whole")
-    return [int(s) for s in scales]
-
-
-def enlarge(call: Call) -> Array:
-    """Resize and Upsample, nearest, by whole factors: every cell is repeated."""
-    array = call.live(0)
-    for axis, factor in enumerate(factors(call), 1):
-        array = np.repeat(array, factor, axis) if factor > 1 else array
-    return array
 
 
 def _plain(function: Callable[..., Any]) -> Callable[[Call], Array]:

@@ -12,7 +12,8 @@ from onnxac.proof.certificate import spans
 from onnxac.proof.certificate.axes import Axes, Axis, Rule, Scope, length
 from onnxac.proof.certificate.calls import Call, UnknownOperatorError
 from onnxac.proof.certificate.cut import Array
-from onnxac.proof.certificate.moving import bounds, factors, widths
+from onnxac.proof.certificate.moving import bounds, widths
+from onnxac.proof.certificate.resizing import factors
 from onnxac.proof.certificate.spans import Span
 
 
@@ -262,13 +263,23 @@ def _blocks(t: Scope, call: Call, own: Sequence[Axes], *_: Any) -> list[Axes]:
     return [(n, deep, *found)]
 
 
+# How many old cells beyond its own a new cell may see, by mode.
+_BEYOND = {"nearest": 0, "linear": 1, "bilinear": 1}
+
+
 def _enlarged(t: Scope, call: Call, own: Sequence[Axes], *_: Any) -> list[Axes]:
     found: list[Axis] = []
     for axis, factor in zip(own[0], factors(call), strict=True):
         if factor == 1 or not isinstance(axis, Span):
             found.append(axis if isinstance(axis, Span) else axis * factor)
+        elif call.get("coordinate_transformation_mode", "") == "align_corners":
+            # Where cells lie depends on how many there are.
+            found.append(t.mix(axis) * factor)
         else:
-            found.append(spans.spread(axis, factor, factor))
+            # Cells that are interpolated see one or two beyond their own; so do their borders.
+            more = _BEYOND.get(call.get("mode", "nearest"), 2)
+            taps = (2 * more + 1) * factor
+            found.append(spans.spread(axis, taps, factor, 1, more * factor, more * factor))
     return [tuple(found)]
 
 
