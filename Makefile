@@ -105,7 +105,7 @@ type: $(VENV)/group-lint $(VENV)/group-test $(VENV)/group-browser $(VENV)/group-
 .PHONY: docs
 docs: $(VENV)/group-docs
 	$(BIN)/python docs/pictures.py
-	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
+	$(BIN)/python -m sphinx --fresh-env -W --keep-going -q docs build/docs
 
 .PHONY: bench
 bench: $(VENV)/made

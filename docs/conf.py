@@ -24,6 +24,8 @@ exclude_patterns = ["pictures", "extensions"]
 # What stands in single backticks is code, as in the comments.
 default_role = "code"
 highlight_language = "none"
+# Two hyphens begin an option.
+smartquotes = False
 
 # `:::` opens a directive: GitHub shows what is in it as text, and no code block is meant.
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
@@ -32,7 +34,7 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_class_signature = "separated"
+autodoc_preserve_defaults = True
 
 html_theme = "furo"
 html_title = f"onnxac {version}"

@@ -3,7 +3,8 @@
     name  what it is, in a column; the next
           line goes on
 
-becomes a definition list, and a block that is set in for any other reason is shown as it is.
+becomes a definition list, a line over hyphens a heading, and a block with lines that are set in for
+any other reason is shown as it is.
 """
 
 from __future__ import annotations
@@ -43,12 +44,15 @@ def entries(lines: Sequence[str]) -> list[tuple[str, str]] | None:
 def converted(lines: Sequence[str]) -> Iterator[str]:
     """The docstring's lines as reStructuredText."""
     for run in paragraphs(lines):
+        if len(run) > 1 and set(run[1]) == {"-"}:
+            yield from (f"**{run[0]}**", "")
+            del run[:2]
         table = entries(run)
         if table is not None:
             for names, text in table:
                 yield from (f"{', '.join(f'``{n}``' for n in names.split(', '))}", f"   {text}", "")
-        elif run[0].startswith(" "):
-            yield from ("::", "", *run, "")
+        elif any(line.startswith(" ") for line in run):
+            yield from ("::", "", *(f"   {line}" for line in run), "")
         else:
             yield from (*run, "")
 

@@ -1,7 +1,8 @@
-"""Pages that are made of what the command prints: the rules, and the options of each command."""
+"""Pages that code writes: the rules, the options of each command, and what onnxac exports."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
+import onnxac
 from onnxac.cli import app as command
 from onnxac.render import rulebook
 
@@ -42,18 +44,29 @@ def _row(parameter: Any) -> str:
     return f"| `{shown}` | {text.replace('|', chr(92) + '|')} |"
 
 
+def api() -> Iterator[str]:
+    """All exported names, functions first, as autodoc is asked for them."""
+    exported = {name: getattr(onnxac, name) for name in onnxac.__all__}
+    for name in sorted(exported, key=lambda n: (inspect.isclass(exported[n]), n)):
+        is_class = inspect.isclass(exported[name])
+        kind = "exception" if is_class and issubclass(exported[name], Exception) else "class"
+        members = "\n   :members:" if is_class else ""
+        what = kind if is_class else "function"
+        yield f"```{{eval-rst}}\n.. auto{what}:: onnxac.{name}{members}\n```"
+
+
 class Made(SphinxDirective):
     """A page's part, made of Markdown that code wrote."""
 
     def run(self) -> list[nodes.Node]:
         """Parse the text where the directive stands, its headings too."""
-        made = {"rules": rules, "options": options}[self.name]
+        made = {"rules": rules, "options": options, "api": api}[self.name]
         self.content = StringList("\n\n".join(made()).splitlines(), self.name)
         return self.parse_content_to_nodes(allow_section_headings=True)
 
 
 def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx."""
-    for name in ("rules", "options"):
+    for name in ("rules", "options", "api"):
         app.add_directive(name, Made)
     return {"parallel_read_safe": True}

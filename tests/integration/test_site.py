@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from places import ROOT
 
+import onnxac
 from onnxac.render.rules import RULES
 
 DOCS = ROOT / "docs"
@@ -73,11 +74,14 @@ def test_columns_of_a_docstring_become_a_list() -> None:
     lines = ["Does it.", "", "a, b  what they are,", "      and more", "c     it", "", "    code"]
     assert list(docstrings.converted(lines)) == [
         "Does it.", "", "``a``, ``b``", "   what they are, and more", "", "``c``", "   it", "",
-        "::", "", "    code", "",
+        "::", "", "       code", "",
+    ]  # fmt: skip
+    assert list(docstrings.converted(["Raises", "------", "AnError  when"])) == [
+        "**Raises**", "", "``AnError``", "   when", "",
     ]  # fmt: skip
 
 
-def test_the_site_has_a_section_for_each_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_site_has_each_rule_command_and_name(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sphinx", reason="Sphinx is not installed")
     monkeypatch.setattr(sys, "path", [str(DOCS / "extensions"), *sys.path])
     reference = loaded(DOCS / "extensions/reference.py")
@@ -86,3 +90,5 @@ def test_the_site_has_a_section_for_each_rule(monkeypatch: pytest.MonkeyPatch) -
     options = "\n".join(reference.options())
     assert "| `--format FORMAT[=FILE]` |" in options
     assert "### onnxac rule" in options
+    names = set(re.findall(r"auto\w+:: onnxac\.(\w+)", "\n".join(reference.api())))
+    assert names == set(onnxac.__all__)
