@@ -41,6 +41,10 @@ from onnxac.lowering.trials import Sizes, TrialSizes
 _TELLING = {"ScatterND", "ScatterElements", "Concat", "Where", "Gather"}
 _MAX_NODES = 20_000
 _MAX_ELEMENTS = 2**23
+# So many nodes are looked at for regions, as a multiple of the graph's and beside it. A chain in
+# which no region begins anywhere would be looked at once from each of its nodes; in all exports
+# that were looked at, twice the graph was enough.
+_LOOKED_AT, _AND = 8, 2_000
 # Labels start here, twice: far beyond any constant, and exact in float64.
 _LOW, _HIGH = 2.0**40, 2.0**41
 
@@ -90,6 +94,7 @@ class Regions:
         self._facts = context.facts
         self._trials = TrialSizes(context)
         self._known = {id(n) for n in nodes}
+        self._left = _LOOKED_AT * len(nodes) + _AND
         self._makers = {t.name: n for n in nodes for t in n.outputs if t.name}
 
     def find(self) -> list[Region]:
@@ -103,6 +108,7 @@ class Regions:
                 self._moves(node)
                 and id(node) not in inside
                 and self._context.is_float(node.outputs[0].name)
+                and self._left > 0
             ):
                 region = self._region(node)
                 if region is not None:
@@ -121,6 +127,7 @@ class Regions:
 
     def _region(self, head: gs.Node) -> Region | None:
         nodes, source = self._trace(head)
+        self._left -= len(nodes)
         if source is None or not _tells(nodes):
             return None
         tensor = head.outputs[0].name

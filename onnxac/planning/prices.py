@@ -13,6 +13,9 @@ from onnxac.inference.facts import Facts
 from onnxac.planning.cost import Cost
 from onnxac.planning.recipes import recipe
 
+# Longer sums hardly come twice, and to look at all of one takes as long as to price it.
+_LONGEST = 32
+
 
 class Prices:
     """The costs of the definitions of one graph."""
@@ -33,6 +36,8 @@ class Prices:
 
     def _form(self, definition: Sum, tensor: str, wide: int | None) -> Hashable | None:
         """All that the cost hangs on; None where it hangs on values as well."""
+        if len(definition.terms) > _LONGEST:
+            return None
         facts = self.facts
         sources, kernels = dict[str, int](), dict[int, int]()
         terms: list[Hashable] = []
