@@ -138,6 +138,8 @@ def tidy(terms: Sequence[Term]) -> tuple[Term, ...]:
 
     Without it a residual network without activations would double its terms at each sum.
     """
+    if len(terms) == 1:
+        return tuple(terms)
     kept: dict[Key, list[Term]] = {}
     for term in terms:
         same = kept.setdefault(key(term), [])

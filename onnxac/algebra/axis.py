@@ -71,7 +71,7 @@ class Axis:
     @property
     def is_identity(self) -> bool:
         """Whether output p reads element p, for every p, and there are N of them."""
-        return self == _IDENTITY or (self.is_still and self.offset == 0 and self.extent == 0)
+        return self.offset == self.extent == 0 and self.is_still
 
     @property
     def is_still(self) -> bool:
@@ -290,6 +290,5 @@ class Axis:
         return replace(axis, taps=axis.taps + end), begin, end
 
 
-_IDENTITY = Axis()
 # Wider borders are not looked at; no network has them.
 _MOST_PADDING = 4096
