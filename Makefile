@@ -12,7 +12,7 @@
 #     make real-models  trained models through onnxac and its peers; writes docs/real-models.md
 #     make bench-large  the same on models of gigabytes; takes 15 GB of disk
 #     make package   wheel and sdist, checked, installed and run in a fresh environment
-#     make schema    write onnxac/report/report.schema.json anew from the dataclasses
+#     make schema    write onnxac/report/*.schema.json anew from the dataclasses
 #     make lowest    a part of the tests, with the lowest versions that pyproject.toml allows
 #     make lock      resolve ci/constraints.txt anew
 #     make clean     remove everything that was made
@@ -60,6 +60,11 @@ $(VENV)/group-integration: $(VENV)/made $(LOCK)
 	-$(PIP) install --constraint $(LOCK) --group integration
 	@touch $@
 
+# So are those of the clusters.
+$(VENV)/group-fleet: $(VENV)/made $(LOCK)
+	-$(PIP) install --constraint $(LOCK) --group fleet
+	@touch $@
+
 .PHONY: venv
 venv: $(VENV)/group-dev
 
@@ -81,7 +86,7 @@ demo: $(VENV)/made
 # Checks.
 
 .PHONY: test
-test: $(VENV)/group-test $(VENV)/group-browser $(VENV)/group-integration
+test: $(VENV)/group-test $(VENV)/group-browser $(VENV)/group-integration $(VENV)/group-fleet
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -rs $(PYTEST)
 
 .PHONY: fuzz
@@ -124,8 +129,9 @@ bench-large: $(VENV)/made
 
 .PHONY: schema
 schema: $(VENV)/made
-	$(BIN)/python -m onnxac.report.schema > build.schema.json
-	mv build.schema.json onnxac/report/report.schema.json
+	for kind in report fleet; do \
+		$(BIN)/python -m onnxac.report.schema $$kind > build.schema.json && \
+		mv build.schema.json onnxac/report/$$kind.schema.json || exit 1; done
 
 # The package, as others get it.
 

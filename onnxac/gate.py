@@ -1,4 +1,4 @@
-"""What `check` asks of a model: that nothing is left to merge, and that it keeps a budget."""
+"""What may be asked: that nothing is left to merge, that something was, that a budget is kept."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 from onnx import ModelProto
 
-from onnxac.errors import OnnxacError
+from onnxac.errors import LimitError, OnnxacError
 from onnxac.pipeline import Options, inspect, optimize_file
-from onnxac.report import GraphStats, Report
+from onnxac.report import DROPPED, GraphStats, Report
 
 UNFUSED, OVER_BUDGET, UNREADABLE = "unfused", "over-budget", "unreadable"
 UNFIXED = "not-fixed"
@@ -113,3 +113,26 @@ def fix(finding: Finding, options: Options, budget: Budget) -> Finding:
         message = str(error).removeprefix(f"{path}: ")
         return replace(finding, problems=(*finding.problems, Problem(UNFIXED, message)))
     return Finding(finding.path, report, tuple(budget.exceeded(report.after.stats)), fixed=True)
+
+
+def require_fusions(report: Report, source: str) -> None:
+    """Raise LimitError where nothing was merged."""
+    if report.fusions:
+        return
+    left = len(report.refusals)
+    hint = f"{left} candidates were left alone, see `onnxac explain`" if left else "no candidates"
+    raise LimitError(f"{source}: nothing was merged ({hint})")
+
+
+def require_shown(report: Report, source: str) -> None:
+    """Raise LimitError where something was left out, or is not shown to be right."""
+    found = report.verification
+    if found is not None and not found.passed:
+        why = found.unrun or "; ".join(found.unseen)
+        raise LimitError(f"{source}: the whole model is {found.verdict}, {why}")
+    left = [r.node.name for r in report.refusals if r.rule == DROPPED]
+    if left:
+        raise LimitError(f"{source}: {left[0]!r} had to be left as it was, and --strict was given")
+    judged = [f for f in report.fusions if f.certificate is None or not f.certificate.holds]
+    if judged and report.verification is not None:
+        raise LimitError(f"{source}: {judged[0].output!r} has no certificate that holds")

@@ -109,10 +109,10 @@ def test_output_folder_is_read_only(capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["optimize"], "missing argument 'IN'"),
+        (["optimize"], "missing argument 'IN [OUT]'"),
         (["optimise"], "no such command 'optimise'"),
         (["optimize", "a", "b", "--seed", "3"], "no such option"),
-        (["optimize", "a", "b", "c"], "unexpected extra argument"),
+        (["optimize", "a", "b", "c"], "c: is a third one"),
         (["optimize", "a", "b", "--seeds", "many"], "'--seeds'"),
         (["optimize", "a", "b", "--seeds", "0"], "'--seeds'"),
         (["check", "a", "--format", "xml"], "'--format'"),

@@ -28,6 +28,7 @@ ROWS: list[set[str]] = [
     {"proof"},
     {"pipeline"},
     {"gate"},
+    {"fleet"},
     {"render"},
     {"diff"},
     {"cli"},

@@ -20,6 +20,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from copy import copy
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
@@ -160,6 +161,9 @@ def _hide_type(parameter: Any) -> None:
     """Newer Typers show a type in Python, <list[Path]> of an argument and <bool> of a switch."""
     if parameter.param_type_name == "argument" or parameter.is_flag:
         parameter.display_type_rich = lambda **_: None
+        # Typer before 0.29 asks the type, which other parameters share.
+        parameter.type = copy(parameter.type)
+        parameter.type.get_metavar = lambda **_: ""
 
 
 def run(arguments: Sequence[str]) -> int:

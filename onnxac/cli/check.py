@@ -10,7 +10,6 @@ import typer
 
 from onnxac.cli.formats import FormatOption, places, write
 from onnxac.cli.options import STDIO, Color, Freeze, Keep, Quiet, Verbose, flag
-from onnxac.cli.places import find_models
 from onnxac.cli.screen import screen_of
 from onnxac.cli.streams import model_from_stdin
 from onnxac.errors import UsageError
@@ -64,6 +63,7 @@ def check(
         raise UsageError("--fix needs files, not standard input")
     wanted = places(format or (), models)
     with screen.progress("looking"):
+        from onnxac.fleet.places import find_models
         from onnxac.gate import UNREADABLE, Budget, Finding, Problem, examine
         from onnxac.gate import fix as fixed
         from onnxac.pipeline import Options
@@ -77,10 +77,11 @@ def check(
         budget = Budget(max_nodes, max_parameters, max_macs, max_bytes)
         findings = []
         at = find_models(models)
-        for number, (path, trouble) in enumerate(at.items()):
+        for number, place in enumerate(at):
+            path = place.path
             screen.step(f"looking at {path}", number, len(at))
-            if trouble is not None:
-                findings.append(Finding(path, None, (Problem(UNREADABLE, trouble),)))
+            if place.trouble:
+                findings.append(Finding(path, None, (Problem(UNREADABLE, place.trouble),)))
                 continue
             source = model_from_stdin if path == STDIO else None
             found = examine(Path(path), options, budget, source)

@@ -63,6 +63,8 @@ KEYS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "atol": _NUMBER,
     "outputs-only": _FLAG,
     "bench": _FLAG,
+    "jobs": _COUNT,
+    "engine": _TEXT,
     "format": _ONE_OR_MORE,
     "max-nodes": _COUNT,
     "max-parameters": _COUNT,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
+from onnxac.cli.demands import Demands
+from onnxac.cli.many import Many, optimize_many
 from onnxac.cli.options import (
     PROOF,
     STDIO,
@@ -29,20 +32,47 @@ from onnxac.cli.options import (
 from onnxac.cli.outputs import Extras
 from onnxac.cli.places import in_folder, made
 from onnxac.cli.screen import screen_of
-from onnxac.errors import LimitError, UsageError
-
-if TYPE_CHECKING:
-    from onnxac.report import Report
+from onnxac.errors import UsageError
 
 FILES = "What else is written"
+MANY = "Many models"
 
-Source = Annotated[
-    str, typer.Argument(metavar="IN", help="The exported model; - for standard input.")
-]
-Target = Annotated[
-    str | None,
+
+class EngineChoice(str, Enum):
+    """What runs many models, beside processes of this machine."""
+
+    RAY = "ray"
+    DASK = "dask"
+
+
+Places = Annotated[
+    list[str],
     typer.Argument(
-        metavar="OUT", help="Where the result goes; - for standard output, or a folder."
+        metavar="IN [OUT]",
+        help="The exported model, and where the result goes; - for the standard streams, and OUT "
+        "may be a folder. With --out-dir, or --in-place: any number of models, folders, and "
+        "patterns such as 'models/**/*.onnx'.",
+    ),
+]
+OutDir = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Where the results of many models go, in the tree that they are in. What is there "
+        "already, and still holds, is not done again.",
+        rich_help_panel=MANY,
+    ),
+]
+Workers = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Models at a time.", rich_help_panel=MANY)
+]
+EngineName = Annotated[
+    EngineChoice | None,
+    typer.Option(
+        metavar="ray|dask",
+        help="Run on a cluster: that at $RAY_ADDRESS or $DASK_SCHEDULER_ADDRESS, else one of "
+        "this machine.",
+        rich_help_panel=MANY,
     ),
 ]
 InPlace = Annotated[bool, flag("--in-place", help="Replace IN by the result, in one step.")]
@@ -90,8 +120,7 @@ Bench = Annotated[bool, flag("--bench/--no-bench", help="Time both models as wel
 
 def optimize(
     context: typer.Context,
-    source: Source,
-    target: Target = None,
+    places: Places,
     in_place: InPlace = False,
     dry_run: DryRun = False,
     keep: Keep = None,
@@ -109,6 +138,9 @@ def optimize(
     summary: Summary = None,
     diff: Diff = None,
     bench: Bench = False,
+    out_dir: OutDir = None,
+    jobs: Workers = 1,
+    engine: EngineName = None,
     quiet: Quiet = False,
     verbose: Verbose = 0,
     color: Color = True,
@@ -126,10 +158,32 @@ def optimize(
     [not dim cyan]onnxac optimize in.onnx --dry-run[/]
 
     [not dim cyan]cat in.onnx | onnxac optimize - - > out.onnx[/]
+
+    [not dim cyan]onnxac optimize a.onnx models/ --out-dir fused --jobs 2[/]
     """
     screen = screen_of(context, quiet, verbose, color)
-    goal = None if dry_run and target is None else _target(source, target, in_place)
+    given: dict[str, Any] = {
+        "verify": verify,
+        "freeze_initializers": freeze_initializers,
+        "keep": tuple(keep or ()),
+        "seeds": seeds,
+        "shapes": shapes_from(shape),
+        "tolerance": tolerance,
+        "timeout": timeout,
+        "inputs": tuple(inputs or ()),
+        "custom_ops": tuple(custom_ops or ()),
+        "latency": bench,
+        "command": screen.line,
+    }
+    demands = Demands(fail_if_unfused, strict)
     extras = Extras(report, summary, diff)
+    many = Many(tuple(places), out_dir, in_place, dry_run, jobs, engine and engine.value)
+    if many.are_meant:
+        raise typer.Exit(optimize_many(screen, many, extras, given, demands))
+    if jobs != 1 or engine is not None:
+        raise UsageError("--engine and --jobs are of many models; give --out-dir as well")
+    source, target, *_ = (*places, None)
+    goal = None if dry_run and target is None else _target(source, target, in_place)
     extras.check(source, goal or source)
     screen.stdout_is_taken = (goal == STDIO and not dry_run) or extras.use_stdout
     written = None if dry_run else goal
@@ -144,29 +198,12 @@ def optimize(
         from onnxac.pipeline import Options
         from onnxac.render.terminal import told
 
-        options = Options(
-            verify=verify,
-            freeze_initializers=freeze_initializers,
-            keep=tuple(keep or ()),
-            seeds=seeds,
-            shapes=shapes_from(shape),
-            tolerance=tolerance,
-            timeout=timeout,
-            inputs=tuple(inputs or ()),
-            custom_ops=tuple(custom_ops or ()),
-            latency=bench,
-            command=screen.line,
-            progress=screen.step,
-            notice=screen.notice,
-        )
+        options = Options(**given, progress=screen.step, notice=screen.notice)
         result = transform(source, written, options, models=diff is not None)
         extras.write(result)
     verb = "Would optimize" if dry_run else "Optimized"
     screen.show(*told(result.report, source, goal, screen.details, verb))
-    if fail_if_unfused:
-        _require_fusions(result.report, source)
-    if strict:
-        _require_shown(result.report, source)
+    demands.require(result.report, source)
 
 
 def _target(source: str, target: str | None, in_place: bool) -> str:
@@ -190,26 +227,3 @@ def _is_same(source: Path, target: Path) -> bool:
     if source.exists() and target.exists():
         return os.path.samefile(source, target)
     return source.resolve() == target.resolve()
-
-
-def _require_fusions(report: Report, source: str) -> None:
-    if report.fusions:
-        return
-    left = len(report.refusals)
-    hint = f"{left} candidates were left alone, see `onnxac explain`" if left else "no candidates"
-    raise LimitError(f"{source}: nothing was merged ({hint})")
-
-
-def _require_shown(report: Report, source: str) -> None:
-    from onnxac.report import DROPPED
-
-    found = report.verification
-    if found is not None and not found.passed:
-        why = found.unrun or "; ".join(found.unseen)
-        raise LimitError(f"{source}: the whole model is {found.verdict}, {why}")
-    left = [r.node.name for r in report.refusals if r.rule == DROPPED]
-    if left:
-        raise LimitError(f"{source}: {left[0]!r} had to be left as it was, and --strict was given")
-    judged = [f for f in report.fusions if f.certificate is None or not f.certificate.holds]
-    if judged and report.verification is not None:
-        raise LimitError(f"{source}: {judged[0].output!r} has no certificate that holds")

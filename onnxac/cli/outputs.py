@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,24 +49,28 @@ class Extras:
                 check_text(Path(place))
 
     def write(self, result: Result) -> None:
-        """Write what is wanted."""
-        if self.report is not None:
-            from onnxac.render.document import to_json
+        """Write what is wanted of one model."""
+        from onnxac.render.document import to_json
+        from onnxac.render.markdown import to_markdown
 
-            _put(self.report, to_json(result.report))
-        place = self._summary_place()
-        if place is not None:
-            from onnxac.render.markdown import to_markdown
-
-            text = to_markdown(result.report, limit=LARGEST_SUMMARY)
-            if place == os.environ.get(STEP_SUMMARY):
-                append_text(Path(place), text)
-            else:
-                _put(place, text)
+        self.write_texts(
+            lambda: to_json(result.report),
+            lambda: to_markdown(result.report, limit=LARGEST_SUMMARY),
+        )
         if self.diff is not None and result.before is not None and result.after is not None:
             from onnxac.diff import render_html
 
             write_text(self.diff, render_html(result.before, result.after, result.report))
+
+    def write_texts(self, report: Callable[[], str], summary: Callable[[], str]) -> None:
+        """Write the report and the summary, where they are wanted."""
+        if self.report is not None:
+            _put(self.report, report())
+        place = self._summary_place()
+        if place is not None and place == os.environ.get(STEP_SUMMARY):
+            append_text(Path(place), summary())
+        elif place is not None:
+            _put(place, summary())
 
     @property
     def use_stdout(self) -> bool:

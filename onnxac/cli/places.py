@@ -1,41 +1,14 @@
-"""Where models are: folders, patterns, and the folder that a result goes to."""
+"""The folder that a result goes to."""
 
 from __future__ import annotations
 
-import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from onnxac.cli.options import STDIO
 from onnxac.errors import OutputError, UsageError
-
-
-def find_models(places: Sequence[str]) -> dict[str, str | None]:
-    """The models at all places, each once, and why where a place has none.
-
-    A place is a file, `-`, a folder with .onnx files at any depth, or a pattern in which `**`
-    stands for any folders.
-    """
-    found: dict[str, str | None] = {}
-    for place in places:
-        matches, trouble = _at(place)
-        found |= dict.fromkeys(matches, None) if matches else {place: trouble}
-    return found
-
-
-def _at(place: str) -> tuple[list[str], str | None]:
-    if place == STDIO or os.path.isfile(place):
-        return [place], None
-    if os.path.isdir(place):
-        inside = sorted(str(p) for p in Path(place).rglob("*.onnx") if p.is_file())
-        return inside, "no .onnx file is in this folder"
-    if glob.has_magic(place):
-        matches = sorted(p for p in glob.glob(place, recursive=True) if os.path.isfile(p))
-        return matches, "no file has a name like that"
-    # Reading it says what is wrong.
-    return [place], None
 
 
 def in_folder(target: str, source: str) -> str:

@@ -65,8 +65,11 @@ class Screen:
         sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
 
     @contextmanager
-    def progress(self, what: str) -> Iterator[None]:
-        """Tell what is going on, on a terminal only, while the block runs."""
+    def progress(self, what: str, *, clock: bool = False) -> Iterator[None]:
+        """Tell what is going on, on a terminal only, while the block runs.
+
+        clock  tell how long it will take as well
+        """
         # With -q, rich may never be needed.
         console = None if self.quiet else self._console(sys.stderr)
         if console is None or not console.is_terminal:
@@ -80,6 +83,7 @@ class Screen:
             bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(PROGRESS_WIDTH),
             bars.TextColumn("{task.fields[count]}", markup=False),
+            *([bars.TimeRemainingColumn(compact=True)] if clock else []),
         )
         with bars.Progress(*columns, console=console, transient=True) as shown:
             task = shown.add_task(one_line(what), total=None, count="")

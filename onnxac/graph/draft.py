@@ -15,14 +15,13 @@ from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto, helper
 from onnx.external_data_helper import uses_external_data
 
 from onnxac.disk import Target, Workspace, copy_range, sync, sync_folder, writing
 from onnxac.errors import ModelError, OutputError
-from onnxac.graph.files import all_tensors, data_range, external_tensors, require_valid
-from onnxac.wire import LARGEST_FILE, is_large, point, skim, spliced
+from onnxac.graph.files import all_tensors, data_files, data_range, require_valid
+from onnxac.wire import LARGEST_FILE, point, spliced
 
 # Weights start on a page, so that a runtime can map them.
 _ALIGNMENT = 4096
@@ -115,7 +114,7 @@ class Draft:
         model may read them as well.
         """
         real = self._target.real
-        before = _data_files(real)
+        before = data_files(real)
         if self._out is not None:
             data = self._workspace.path / self._data
             with writing(self._target.given):
@@ -177,20 +176,3 @@ def _align(out: IO[bytes]) -> int:
     gap = -out.tell() % _ALIGNMENT
     out.write(bytes(gap))
     return out.tell()
-
-
-def _data_files(path: Path) -> list[Path]:
-    """Data files that the model at `path` reads; none where there is no model."""
-    if not path.is_file():
-        return []
-    old = ModelProto()
-    try:
-        if is_large(path):
-            old = skim(path)
-        else:
-            old.ParseFromString(path.read_bytes())
-    except (DecodeError, OSError):
-        return []
-    names = {e.value for t in external_tensors(old) for e in t.external_data if e.key == "location"}
-    found = (path.with_name(n) for n in names - {path.name})
-    return sorted(p for p in found if p.is_file())

@@ -57,6 +57,23 @@ def is_single(proto: ModelProto, path: Path) -> bool:
     )
 
 
+def data_files(path: Path) -> list[Path]:
+    """Data files that the model at `path` reads; none where there is no model."""
+    if not path.is_file():
+        return []
+    old = ModelProto()
+    try:
+        if is_large(path):
+            old = skim(path)
+        else:
+            old.ParseFromString(path.read_bytes())
+    except (DecodeError, OSError):
+        return []
+    names = {e.value for t in external_tensors(old) for e in t.external_data if e.key == "location"}
+    found = (path.parent / name for name in names - {path.name})
+    return sorted(p for p in found if p.is_file())
+
+
 def _bytes(path: Path) -> bytes:
     if path.is_dir():
         raise ModelError(f"{path}: is a folder; name the .onnx file in it")

@@ -1,8 +1,9 @@
-"""The JSON Schema of the report, made from its dataclasses.
+"""The JSON Schemas of both reports, made from their dataclasses.
 
-`python -m onnxac.report.schema` prints what `onnxac/report.schema.json` has to hold; a test
-compares both, so that neither a field nor a type changes by accident. `SCHEMA_VERSION`
-goes up when a reader of the old form would misread the new one.
+`python -m onnxac.report.schema report` prints what `report.schema.json` has to hold, and with
+`fleet` what `fleet.schema.json` has to; a test compares them, so that neither a field nor a
+type changes by accident. `SCHEMA_VERSION` and `FLEET_VERSION` go up when a reader of the old
+form would misread the new one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import typing
 from typing import Any
 
 from onnxac.report import SCHEMA_VERSION, Report
+from onnxac.report.fleet import FLEET_VERSION, FleetReport
 
 Schema = dict[str, Any]
 
@@ -24,10 +26,21 @@ _SIMPLE = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 def report_schema() -> Schema:
     """JSON Schema (draft 2020-12) of `Report.to_dict`."""
+    return _root(Report, "onnxac report", SCHEMA_VERSION)
+
+
+def fleet_schema() -> Schema:
+    """JSON Schema (draft 2020-12) of `FleetReport.to_dict`."""
+    return _root(FleetReport, "onnxac report on many models", FLEET_VERSION)
+
+
+def _root(kind: Any, title: str, version: int) -> Schema:
     definitions: dict[str, Schema] = {}
-    root = _dataclass(Report, definitions)
-    root["properties"]["schema"] = {"const": SCHEMA_VERSION}
-    return {"$schema": ADDRESS, "title": "onnxac report", **root, "$defs": definitions}
+    root = _dataclass(kind, definitions)
+    root["properties"]["schema"] = {"const": version}
+    if "Report" in definitions:
+        definitions["Report"]["properties"]["schema"] = {"const": SCHEMA_VERSION}
+    return {"$schema": ADDRESS, "title": title, **root, "$defs": definitions}
 
 
 def _dataclass(kind: Any, definitions: dict[str, Schema]) -> Schema:
@@ -62,5 +75,6 @@ def _schema(kind: Any, definitions: dict[str, Schema]) -> Schema:
 
 
 if __name__ == "__main__":
-    json.dump(report_schema(), sys.stdout, indent=2, ensure_ascii=False)
+    _which = {"report": report_schema, "fleet": fleet_schema}[sys.argv[1]]
+    json.dump(_which(), sys.stdout, indent=2, ensure_ascii=False)
     sys.stdout.write("\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,15 @@ def test_fusing_before_quantization_is_smaller(model: tuple[Path, ...]) -> None:
         assert int(fused[1].replace(",", "")) < int(exported[1].replace(",", ""))
     assert float(found["float32, fused"][-1]) < 1e-5
     assert float(found["int8, fused"][-1]) < 0.1
+
+
+@pytest.mark.parametrize(("engine", "package"), [("ray", "ray"), ("dask", "distributed")])
+def test_a_fleet_gives_the_same_bytes_on_each_engine(engine: str, package: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    said = run("fleet.py", "--models", 5, "--engines", "jobs", engine)
+    assert re.search(rf"{engine} +\d+\.\d\d +\d+\.\d\dx +\d", said)
+    assert "all bytes are the same" in said
 
 
 def test_a_pytorch_model_is_exported_fused_and_run(tmp_path: Path) -> None:
