@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 from drawing import Drawn
-from exact import attempted, feeds, operators, session
+from exact import attempted, feeds, is_empty_inside, operators, session
 from hypothesis import assume, event, given, note
 from networks import acnet_blocks, blocks, graphs, heads, matrices, moved, transposed
 from onnx import ModelProto
@@ -32,11 +32,14 @@ def assert_same_bits(drawn: Drawn, result: ModelProto) -> None:
     for seed, sizes in enumerate(drawn.sizes):
         values = feeds(drawn.model, seed, sizes)
         expected = attempted(original, values)
-        if expected is None or not all(e.size for e in expected):
-            # A map without elements: moved in front of a convolution, its crop leaves too few.
+        if expected is None:
             continue
+        found = attempted(changed, values)
+        if found is None and is_empty_inside(drawn.model, values):
+            # Moved in front of a convolution, a crop that left nothing behind it leaves too little.
+            continue
+        assert found is not None, f"does not run at {sizes}"
         ran += 1
-        found = changed.run(None, values)
         for value, want, have in zip(result.graph.output, expected, found, strict=True):
             assert np.array_equal(have, want), f"{value.name} differs at {sizes}"
     assume(ran)

@@ -444,6 +444,16 @@ def attempted(loaded: onnxruntime.InferenceSession, feeds: Feeds) -> list[Array]
         return None
 
 
+def is_empty_inside(model: ModelProto, feeds: Feeds) -> bool:
+    """Whether a tensor of the model, its outputs included, has no elements at these sizes."""
+    shown = ModelProto()
+    shown.CopyFrom(model)
+    own = {o.name for o in shown.graph.output}
+    for name in (o for n in model.graph.node for o in n.output if o and o not in own):
+        shown.graph.output.append(onnx.ValueInfoProto(name=name))
+    return not all(array.size for array in session(shown).run(None, dict(feeds)))
+
+
 def integers(rng: np.random.Generator, shape: Iterable[int], most: int = INPUT) -> Array:
     """Integers of at most this magnitude, as floats."""
     return rng.integers(-most, most + 1, tuple(shape)).astype(np.float64)
