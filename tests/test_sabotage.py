@@ -186,7 +186,7 @@ SABOTAGE: dict[str, tuple[str, Callable[..., Any], Any]] = {
 
 
 def is_wrong(drawn: Drawn) -> bool:
-    # Sabotaged, it may also stumble, in any way: that is not what is looked for here.
+    """Whether other numbers come out. Sabotaged, it may also stumble: that is not being noticed."""
     try:
         result, _ = optimize(drawn.model, Options(verify=False))
         original, changed = session(drawn.model), session(result)
@@ -198,7 +198,7 @@ def is_wrong(drawn: Drawn) -> bool:
         if wanted is None:
             continue
         found = attempted(changed, values)
-        if found is None or not all(
+        if found is not None and not all(
             np.array_equal(f, w) for f, w in zip(found, wanted, strict=True)
         ):
             return True
