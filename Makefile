@@ -5,6 +5,8 @@
 #     make test      the tests; PYTEST="-k cli" passes options on
 #     make fuzz      the properties in exact arithmetic, on 20,000 new drawings each, and
 #                    10,000 mutated models
+#     make mutants   100 single changes to the code, and which of them no test notices;
+#                    MUTANTS="--sample 500 algebra" draws more, of one room
 #     make lint      ruff, and its format
 #     make type      mypy, strict, the tests included
 #     make docs      the site, in build/docs
@@ -93,6 +95,12 @@ test: $(VENV)/group-test $(VENV)/group-browser $(VENV)/group-integration $(VENV)
 fuzz: $(VENV)/group-test
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(WORKERS) \
 		tests/test_exact.py tests/test_mutations.py $(PYTEST)
+
+MUTANTS ?=
+
+.PHONY: mutants
+mutants: $(VENV)/group-mutants
+	$(BIN)/python benchmarks/mutants.py $(MUTANTS)
 
 .PHONY: lint
 lint: $(VENV)/group-lint

@@ -6,6 +6,8 @@ half precisions' multiple, the precision that kernels are computed in, what is a
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxac.disk import write_text
-from onnxac.pipeline import Options, inspect, optimize
+from onnxac.pipeline import Options, inspect, optimize, optimize_file
 from onnxac.proof import Settings, verify
 from onnxac.proof.compare import gap
 from onnxac.proof.judge import Judge
@@ -31,7 +33,7 @@ def graph(
     nodes: list[onnx.NodeProto],
     weights: dict[str, Array],
     *,
-    x: tuple[int, ...] = (1, 4, 9, 8),
+    x: Sequence[int | str] = (1, 4, 9, 8),
     kind: int = FLOAT,
     opset: int = 18,
 ) -> onnx.ModelProto:
@@ -152,6 +154,37 @@ def test_statistics_of_each_position_are_no_scale_of_channels() -> None:
     report = inspect(graph(nodes, {"w": w, **statistics}, opset=8))
     assert not report.fusions
     assert any("spatial=0" in r.reason for r in report.refusals)
+
+
+def test_a_mean_that_stretches_one_of_its_operands_is_no_sum_of_them() -> None:
+    """A window over a value that stands for a whole map sees it nine times, over the value once."""
+    weights = {n: rng.standard_normal((4, 4, 3, 3)).astype(np.float32) for n in "wvu"}
+
+    def windowed(source: str, weight: str, target: str) -> onnx.NodeProto:
+        return helper.make_node("Conv", [source, weight], [target], pads=[1, 1, 1, 1])
+
+    means = [helper.make_node("Mean", ["x", "g"], ["m"])]
+    means += [windowed("m", "w", "a"), windowed("x", "v", "b"), windowed("g", "u", "c")]
+    means.append(helper.make_node("Mean", ["a", "b", "c"], ["y"]))
+    before = graph([helper.make_node("GlobalAveragePool", ["x"], ["g"]), *means], weights)
+    result, report = optimize(before, Options(verify=False))
+    assert verify(before, result).passed
+    assert not report.fusions
+    alike = graph([helper.make_node("Relu", ["x"], ["g"]), *means], weights)
+    result, report = optimize(alike, Options(verify=False))
+    assert verify(alike, result).passed
+    assert len(report.fusions) == 1
+
+
+def test_a_model_is_replaced_in_one_step(tmp_path: Path) -> None:
+    """Whoever has the old model open goes on reading the old one."""
+    path, weights = tmp_path / "m.onnx", {"w": np.ones((4, 4, 1, 1), np.float32)}
+    onnx.save(graph([helper.make_node("Conv", ["x", "w"], ["y"])], weights), path)
+    old = path.read_bytes()
+    with path.open("rb") as reader:
+        optimize_file(path, path, Options(verify=False))
+        assert reader.read() == old
+        assert os.fstat(reader.fileno()).st_ino != path.stat().st_ino
 
 
 def test_a_text_file_is_replaced_in_one_step(tmp_path: Path) -> None:
