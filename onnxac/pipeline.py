@@ -16,6 +16,7 @@ from onnx import ModelProto
 
 import onnxac
 from onnxac.disk import scratch
+from onnxac.errors import UsageError
 from onnxac.graph.draft import Draft
 from onnxac.graph.files import (
     check,
@@ -33,6 +34,7 @@ from onnxac.planning.reordering import reorder
 from onnxac.planning.statistics import digest_of, model_info
 from onnxac.planning.survey import survey, untouched
 from onnxac.report import DIFFERENT, DROPPED, FAILS, Fusion, NodeRef, Refusal, Report, Verification
+from onnxac.report.kinds import unknown
 from onnxac.rewriting import changes as account
 from onnxac.rewriting.rewrite import Rewriter
 from onnxac.simplifying import join_reshapes, share_constants, simplify
@@ -66,6 +68,7 @@ class Options:
     verify               prove the result against the original in ONNX Runtime
     freeze_initializers  take initializers that are also graph inputs as constants
     keep                 name patterns of nodes to leave alone
+    without              kinds of rewrites (`onnxac.report.kinds`) to leave out
     seeds                number of seeds of the proof's inputs
     shapes               input name → shape, where the proof is to use that one only
     tolerance            largest relative error, instead of the one derived from the dtype
@@ -81,6 +84,7 @@ class Options:
     verify: bool = True
     freeze_initializers: bool = False
     keep: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     seeds: int = 3
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     tolerance: float | None = None
@@ -369,17 +373,21 @@ def _fused(
     store: Store | None,
     without: frozenset[str],
 ) -> tuple[ModelProto, Report]:
+    wrong = unknown(options.without)
+    if wrong is not None:
+        raise UsageError(wrong)
     facts = Facts(original, freeze=options.freeze_initializers)
     stay = fixed(original, options.keep)
     gone = simplify(original, facts, stay)
     left = untouched(original, facts, stay)
-    seen = survey(original, stay, left, reorder(original, facts, stay, left, without))
+    moved = reorder(original, facts, stay, left, without, options.without)
+    seen = survey(original, stay, left, moved, options.without)
     roll = account.Roll(original)
     plan = make_plan(seen.definitions, seen.costs, seen.pinned, seen.named, seen.prices)
     applied = Rewriter(original, seen.facts, seen.folding).apply(
         plan, without, partial(options.progress, "merging")
     )
-    fusions = account.fusions(roll, applied)
+    fusions = account.fusions(roll, applied, seen.kinds)
     joined = join_reshapes(original, seen.facts, stay.named, stay.kept)
     share_constants(original.graph)
     result = assemble(original, freeze=options.freeze_initializers, store=store)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from onnxac.cli.formats import FormatOption, places, write
-from onnxac.cli.options import STDIO, Color, Freeze, Keep, Quiet, Verbose, flag
+from onnxac.cli.options import STDIO, Color, Freeze, Keep, Quiet, Verbose, Without, flag, kinds_from
 from onnxac.cli.screen import screen_of
 from onnxac.cli.streams import model_from_stdin
 from onnxac.errors import UsageError
@@ -42,6 +42,7 @@ def check(
     max_macs: Annotated[int | None, _limit("multiply-adds of one inference")] = None,
     max_bytes: Annotated[int | None, _limit("bytes, external data included")] = None,
     keep: Keep = None,
+    without: Without = None,
     freeze_initializers: Freeze = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
@@ -71,6 +72,7 @@ def check(
         notices: Counter[str] = Counter()
         options = Options(
             keep=tuple(keep or ()),
+            without=kinds_from(without),
             freeze_initializers=freeze_initializers,
             notice=lambda message: notices.update([message]),
         )

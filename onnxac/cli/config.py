@@ -49,6 +49,7 @@ _ONE_OR_MORE = (lambda v: _is_text(v) or _is_texts(v), "a string or a list of st
 # Options that say what to do with one model (OUT, --report, --node) are no settings.
 KEYS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "keep": _TEXTS,
+    "without": _ONE_OR_MORE,
     "freeze-initializers": _FLAG,
     "fail-if-unfused": _FLAG,
     "verify": _FLAG,

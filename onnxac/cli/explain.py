@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from onnxac.cli.options import STDIO, Color, Freeze, Keep, Quiet, Verbose
+from onnxac.cli.options import STDIO, Color, Freeze, Keep, Quiet, Verbose, Without, kinds_from
 from onnxac.cli.screen import screen_of
 from onnxac.cli.streams import model_from_stdin
 
@@ -22,6 +22,7 @@ def explain(
         typer.Option(metavar="NAME", help="Only what concerns this node, or this tensor's node."),
     ] = None,
     keep: Keep = None,
+    without: Without = None,
     freeze_initializers: Freeze = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
@@ -42,6 +43,7 @@ def explain(
 
         options = Options(
             keep=tuple(keep or ()),
+            without=kinds_from(without),
             freeze_initializers=freeze_initializers,
             notice=screen.notice,
         )

@@ -26,7 +26,9 @@ from onnxac.cli.options import (
     Timeout,
     Tolerance,
     Verbose,
+    Without,
     flag,
+    kinds_from,
     shapes_from,
 )
 from onnxac.cli.outputs import Extras
@@ -124,6 +126,7 @@ def optimize(
     in_place: InPlace = False,
     dry_run: DryRun = False,
     keep: Keep = None,
+    without: Without = None,
     freeze_initializers: Freeze = False,
     fail_if_unfused: FailIfUnfused = False,
     verify: Verify = True,
@@ -166,6 +169,7 @@ def optimize(
         "verify": verify,
         "freeze_initializers": freeze_initializers,
         "keep": tuple(keep or ()),
+        "without": kinds_from(without),
         "seeds": seeds,
         "shapes": shapes_from(shape),
         "tolerance": tolerance,

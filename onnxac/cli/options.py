@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from onnxac.errors import UsageError
+from onnxac.report.kinds import KINDS, unknown
 
 # Standard input or output, in place of a path.
 STDIO = "-"
@@ -84,6 +85,14 @@ Keep = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+Without = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KIND,…",
+        help="Leave out kinds of rewrites: " + ", ".join(KINDS) + ". Repeatable.",
+        rich_help_panel=WHAT,
+    ),
+]
 Freeze = Annotated[
     bool,
     flag(
@@ -99,6 +108,15 @@ Before = Annotated[
 After = Annotated[
     Path, typer.Argument(metavar="B", help="The model compared with it; or that one.")
 ]
+
+
+def kinds_from(texts: Sequence[str] | None) -> tuple[str, ...]:
+    """`upsample,focus` as two names; each once. Raises UsageError where one is no kind's."""
+    kinds = dict.fromkeys(k for t in texts or () for k in t.replace(" ", "").split(",") if k)
+    wrong = unknown(kinds)
+    if wrong is not None:
+        raise UsageError(wrong)
+    return tuple(kinds)
 
 
 def shapes_from(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:

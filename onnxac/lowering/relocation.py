@@ -53,12 +53,16 @@ _Role = Literal["data", "shape", "index"]
 
 @dataclass(frozen=True)
 class Region:
-    """Nodes that compute `tensor` from `source`; `inner` are needed for nothing else."""
+    """Nodes that compute `tensor` from `source`; `inner` are needed for nothing else.
+
+    kind  of rewrite that it is a part of (`report.kinds`)
+    """
 
     tensor: str
     source: str
     inner: frozenset[int]
     definition: Sum
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -140,13 +144,16 @@ class Regions:
         terms: tuple[Term, ...] | None = None
         if shape[1] == output[1]:
             terms = self._displaced(self._located(tensor, source, nodes), source, shape[1], step)
+        kind = "borders"
         if terms is None:
             terms = self._arranged(tensor, source, nodes, step)
+            strides = any(a.stride > 1 for t in terms or () for a in t.axes or ())
+            kind = "focus" if strides else "shuffles"
         if terms is None:
             return None
         inner = self._inner(head, nodes)
         steps = frozenset(self._context.step(n) for n in nodes)
-        return Region(tensor, source, inner, Sum(terms, (), steps))
+        return Region(tensor, source, inner, Sum(terms, (), steps), kind)
 
     @staticmethod
     def _displaced(

@@ -24,6 +24,7 @@ from onnxac.graph.model import Model
 from onnxac.inference.constants import OLDEST_OPSET
 from onnxac.inference.dims import static
 from onnxac.inference.facts import Facts
+from onnxac.lowering.kinds import kind_of
 from onnxac.planning.editing import Editor
 from onnxac.planning.horizontal import Stack
 from onnxac.planning.scales import scale_last
@@ -53,11 +54,13 @@ def reorder(
     fixed: Fixed,
     left: Collection[str],
     without: frozenset[str] = frozenset(),
+    kinds: Collection[str] = (),
 ) -> Reordered:
     """Apply all rules once, in graph order, to the graph itself.
 
     left     outputs of nodes to leave alone
     without  tensors that nothing is moved for: a change that ended in one did not hold
+    kinds    those of rewrites (`report.kinds`) that are left out
 
     Ensures that every tensor which keeps its name keeps its value. `facts` are not touched.
     """
@@ -66,7 +69,7 @@ def reorder(
     for node in list(editor.graph.nodes if facts.opset >= OLDEST_OPSET else ()):
         if not facts.is_standard(node.domain, node.op):
             continue
-        if any(t.name in left for t in node.outputs):
+        if any(t.name in left for t in node.outputs) or kind_of(node.op) in kinds:
             continue
         if node.op == "Transpose":
             turn_back(editor, node)

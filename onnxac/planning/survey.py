@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import onnx_graphsurgeon as gs
@@ -14,6 +14,7 @@ from onnxac.graph.operators import is_standard, traits
 from onnxac.graph.reachable import alive
 from onnxac.inference.facts import Facts
 from onnxac.lowering import Context, Lowered, lower
+from onnxac.lowering.kinds import kind_of
 from onnxac.lowering.relocation import Region, Regions
 from onnxac.planning.cost import Cost
 from onnxac.planning.folding import Folding
@@ -36,6 +37,7 @@ class Survey:
     named        tensors needed by their very name: outputs, and what subgraphs read
     folding      which computed constants will be stored
     blocked      nodes that could have been linear, and why they are not
+    kinds        number of a node → the kind of rewrite that it takes part in (`report.kinds`)
     """
 
     facts: Facts
@@ -46,6 +48,7 @@ class Survey:
     named: frozenset[str]
     folding: Folding
     blocked: tuple[Blocked, ...]
+    kinds: dict[int, str]
 
 
 def untouched(model: Model, facts: Facts, fixed: Fixed) -> dict[str, Obstacle]:
@@ -54,11 +57,18 @@ def untouched(model: Model, facts: Facts, fixed: Fixed) -> dict[str, Obstacle]:
     return left | {t: Obstacle("keep", "it is kept as it is, as asked") for t in fixed.kept}
 
 
-def survey(model: Model, fixed: Fixed, left: Mapping[str, Obstacle], moved: Reordered) -> Survey:
+def survey(
+    model: Model,
+    fixed: Fixed,
+    left: Mapping[str, Obstacle],
+    moved: Reordered,
+    kinds: Collection[str] = (),
+) -> Survey:
     """Look at every node once; nothing is changed.
 
     left   tensor → why the node that makes it is left as it is
     moved  what the reordering of the graph has left to know
+    kinds  those of rewrites that are left out
     """
     facts, named = moved.facts, fixed.named
     stacks = {s.tensor: s for s in moved.stacks}
@@ -66,6 +76,7 @@ def survey(model: Model, fixed: Fixed, left: Mapping[str, Obstacle], moved: Reor
     nodes = alive(model.graph.nodes, named, facts.is_constant)
     regions = {r.tensor: r for r in Regions(nodes, context, model.origin, named).find()}
     inner = frozenset(i for r in regions.values() for i in r.inner)
+    told = _kinds(nodes, regions.values(), context)
     nodes = [n for n in nodes if id(n) not in inner]
     lowered: dict[str, Lowered] = {}
     costs: dict[str, Cost] = {}
@@ -74,6 +85,8 @@ def survey(model: Model, fixed: Fixed, left: Mapping[str, Obstacle], moved: Reor
             if tensor.name:
                 region = regions.get(tensor.name)
                 found = _nested(model, node) or _definition(node, index, context, region, left)
+                if isinstance(found, Sum) and told.get(context.step(node)) in kinds:
+                    found = _unwanted(told[context.step(node)])
                 lowered[tensor.name] = found
                 if isinstance(found, Sum):
                     costs[tensor.name] = node_cost(node, tensor.name, found, prices)
@@ -92,7 +105,19 @@ def survey(model: Model, fixed: Fixed, left: Mapping[str, Obstacle], moved: Reor
     definitions = {t: s for t, s in lowered.items() if isinstance(s, Sum)}
     obstacles = {t: o for t, o in lowered.items() if isinstance(o, Obstacle)} | moved.declined
     blocked = tuple(Blocked(t, o) for t, o in obstacles.items())
-    return Survey(facts, prices, definitions, costs, pinned, named, folding, blocked)
+    return Survey(facts, prices, definitions, costs, pinned, named, folding, blocked, told)
+
+
+def _kinds(nodes: Sequence[gs.Node], regions: Iterable[Region], context: Context) -> dict[int, str]:
+    """The kind of each node, by its number; that of a region for all that it is made of."""
+    found = {context.step(n): kind for n in nodes if (kind := kind_of(n.op)) is not None}
+    for region in regions:
+        found.update(dict.fromkeys(region.definition.steps, region.kind))
+    return found
+
+
+def _unwanted(kind: str) -> Obstacle:
+    return Obstacle("without", f"it is left as it is, since {kind} is left out")
 
 
 def _nested(model: Model, node: gs.Node) -> Obstacle | None:

@@ -86,7 +86,8 @@ def _concerns(fusion: Fusion, node: NodeRef) -> bool:
 
 
 def _fusion(fusion: Fusion) -> Iterator[RenderableType]:
-    yield Text.assemble(("✓ ", "green"), f"can be merged, {changed(fusion)} nodes")
+    kinds = f"  ({', '.join(map(one_line, fusion.kinds))})" if fusion.kinds else ""
+    yield Text.assemble(("✓ ", "green"), f"can be merged, {changed(fusion)} nodes", (kinds, "dim"))
     for operator in fusion.operators:
         what = Text.assemble(
             (kernel(operator), "bold"),

@@ -150,6 +150,15 @@ PAGES: dict[str, Page] = {
         "If it is an output that nobody uses, export without it.",
         "transformer/L.onnx",
     ),
+    "resize": Page(
+        "A Resize to the nearest element by a whole factor repeats each element so often; then it "
+        "is a part of the convolution behind it, which can read the small map itself. Other "
+        "coordinates or roundings repeat some elements more often than others, factors that are "
+        "not whole do too, and an interpolation mixes neighbours, at the border in another way "
+        "than a window that pads with zeros.",
+        "Where the exporter leaves a choice, take nearest with coordinates `asymmetric` and "
+        "rounding `floor`, as PyTorch does, and whole factors.",
+    ),
     "shape": Page(
         "The number of channels, or the rank of a tensor, does not follow from the model.",
         "Run `onnx.shape_inference`, or export with shapes.",
@@ -182,6 +191,11 @@ PAGES: dict[str, Page] = {
         "A variance below zero, a division by zero: the model computes NaN or infinity there, and "
         "so would everything that it was merged with.",
         "Look at the weight that is named. A checkpoint that was not loaded is a common cause.",
+    ),
+    "without": Page(
+        "`--without` names its kind of rewrite, on the command line or in the repository's "
+        "settings.",
+        "Leave out the kind to have it merged.",
     ),
 }
 

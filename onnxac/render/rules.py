@@ -39,6 +39,7 @@ RULES = {
     "training": "Exported in training mode: statistics are of the batch, not constants. Call "
     "model.eval() before the export.",
     "values": "A weight holds what can't be computed with, such as a division by zero.",
+    "without": "Left alone because --without says so.",
 }
 
 

@@ -133,7 +133,8 @@ class Fusion:
     """Nodes that became fewer nodes, around one output tensor.
 
     `removed` and `added` name nodes of the graph before and after; `macs_before`
-    and `macs_after` count the nodes concerned only. `certificate` says what was shown of
+    and `macs_after` count the nodes concerned only. `kinds` are those of the rewrites in it, as
+    `--without` and `onnxac.report.kinds` name them. `certificate` says what was shown of
     it, None where nobody looked.
     """
 
@@ -144,6 +145,7 @@ class Fusion:
     macs_before: int | None
     macs_after: int | None
     certificate: Certificate | None = None
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

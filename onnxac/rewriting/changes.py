@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import onnx_graphsurgeon as gs
 from onnx import NodeProto
@@ -19,7 +19,7 @@ from onnxac.rewriting.rewrite import Applied, AppliedChange
 
 # An obstacle on one of these is told wherever it stands; on others only beside a linear node.
 _WEIGHTED = ("Conv", "ConvTranspose", "BatchNormalization")
-_ALWAYS = ("keep", "custom", "values", "stack", "subgraph")
+_ALWAYS = ("keep", "without", "custom", "values", "stack", "subgraph")
 # Between other operators it is not worth telling that merging would be dearer, or can't be.
 _BETWEEN = ("cost", "operator", "layout")
 # Where a pattern that runtimes fuse ends, told once: in front of what would have taken it in.
@@ -49,13 +49,16 @@ class Roll:
                     self.casts[tensor.name] += [t.name for t in node.outputs]
 
 
-def fusions(roll: Roll, applied: Applied) -> tuple[Fusion, ...]:
-    """One fusion per change."""
+def fusions(roll: Roll, applied: Applied, kinds: Mapping[int, str]) -> tuple[Fusion, ...]:
+    """One fusion per change.
+
+    kinds  number of a node → the kind of rewrite that it takes part in
+    """
     gone = {id(n) for n in applied.removed}
-    return tuple(_fusion(roll, change, gone) for change in applied.changes)
+    return tuple(_fusion(roll, change, gone, kinds) for change in applied.changes)
 
 
-def _fusion(roll: Roll, applied: AppliedChange, gone: set[int]) -> Fusion:
+def _fusion(roll: Roll, applied: AppliedChange, gone: set[int], kinds: Mapping[int, str]) -> Fusion:
     change = applied.change
     steps = sorted({s for r in change.redefinitions for s in r.definition.steps})
     known = not math.isinf(change.before.macs + change.after.macs)
@@ -68,6 +71,7 @@ def _fusion(roll: Roll, applied: AppliedChange, gone: set[int]) -> Fusion:
         operators=tuple(_operator(roll, node, piece) for node, piece in applied.operators),
         macs_before=round(change.before.macs) if known else None,
         macs_after=round(change.after.macs) if known else None,
+        kinds=tuple(sorted({kinds[s] for s in steps if s in kinds})),
     )
 
 
