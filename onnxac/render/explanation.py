@@ -47,6 +47,9 @@ def _savings(fusions: tuple[Fusion, ...]) -> Iterator[Entry]:
         nodes, macs = saved(fusions)
         work = f" and {numbers.short(macs)} multiply-adds" if macs else ""
         yield item(f"saves {numbers.plural(nodes, 'node')}{work}", "green")
+        kinds = ", ".join(sorted({one_line(k) for f in fusions for k in f.kinds}))
+        if kinds:
+            yield item(f"kinds: {kinds}", "dim")
 
 
 def _rules(report: Report, details: bool) -> Iterator[RenderableType]:
@@ -86,8 +89,7 @@ def _concerns(fusion: Fusion, node: NodeRef) -> bool:
 
 
 def _fusion(fusion: Fusion) -> Iterator[RenderableType]:
-    kinds = f"  ({', '.join(map(one_line, fusion.kinds))})" if fusion.kinds else ""
-    yield Text.assemble(("✓ ", "green"), f"can be merged, {changed(fusion)} nodes", (kinds, "dim"))
+    yield Text.assemble(("✓ ", "green"), f"can be merged, {changed(fusion)} nodes")
     for operator in fusion.operators:
         what = Text.assemble(
             (kernel(operator), "bold"),
