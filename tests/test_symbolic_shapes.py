@@ -359,3 +359,29 @@ def test_a_bias_along_another_axis_than_the_border() -> None:
     assert merged(model(nodes, held, [1, 4, 5, 7]), (1, 4, 5, 7))[-1] == "Conv"
     held["border"] = np.broadcast_to(np.arange(1.0, 5.0)[None, :, None, None], (1, 4, 1, 7))
     assert merged(model(nodes, held, [1, 4, 5, 7]), (1, 4, 5, 7))[-1] == "Conv"
+
+
+def test_a_window_that_would_begin_in_the_padding() -> None:
+    """Of 4 columns, two by two with one behind, ONNX Runtime makes two; onnx tells three."""
+    pool = {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [0, 0, 1, 1], "ceil_mode": 1}
+    nodes = [
+        node("AveragePool", ["x"], "p", **pool),
+        node("Shape", ["p"], "s"),
+        node("Gather", ["s", "place"], "w"),
+        node("Range", ["zero", "w", "one"], "columns"),
+        node("Gather", ["p", "columns"], "y", axis=3),
+    ]
+    held = {"place": 3, "zero": 0, "one": 1}
+    merged(model(nodes, held, ["N", 4, 4, 4]), (2, 4, 4, 4))
+    facts = Facts(from_proto(model(nodes, held, ["N", 4, 5, 5])))
+    assert (facts.shape("p") or ())[2:] == (3, 3)
+
+
+def test_a_crop_before_a_stride() -> None:
+    """Where the map has an even width, the padding stands for the column that was cut off."""
+    crop = node("Pad", ["x", "crop"], "p")
+    for stride, merges in ((1, False), (2, False)):
+        conv = node("Conv", ["p", "w"], "y", pads=[1, 1, 1, 1], strides=[stride, stride])
+        held = {"crop": [0] * 7 + [-1], "w": random(4, 4, 3, 3)}
+        before = model([crop, conv], held, ["N", 4, "H", "W"])
+        assert (merged(before, (1, 4, 4, 4), (2, 4, 5, 5)) == ["Conv"]) == merges

@@ -118,14 +118,19 @@ class Axis:
                 return False
             ends = outer.reads_behind(None if source is None else self.length(source))
             return (outer.offset >= 0 or self.offset == 0) and (not ends or self.pad_end == 0)
-        lengths = [source] if source is not None else self._sizes()
+        lengths = [source] if source is not None else self._sizes(outer)
         return all(self._is_empty_beyond(outer, n) for n in lengths)
 
-    def _sizes(self) -> list[int]:
-        """Extents that stand for all larger ones: one for each residue of the stride."""
-        start = self.taps * self.dilation + abs(self.offset) + abs(self.extent) + self.stride
-        every = range(start, start + self.stride)
+    def _sizes(self, outer: Axis) -> list[int]:
+        """Extents that stand for all larger ones: one for each residue of both strides."""
+        start = self._reach + self.stride * outer._reach
+        every = range(start, start + self.stride * outer.stride)
         return [n for n in every if not self.fits or self._rest(n) == 0]
+
+    @property
+    def _reach(self) -> int:
+        """From this extent on, no output reads past both ends of its source."""
+        return self.taps * self.dilation + abs(self.offset) + abs(self.extent) + self.stride
 
     def _rest(self, source: int) -> int:
         """Elements of the (spread) source behind the last one that an output begins with."""

@@ -117,7 +117,30 @@ class Shapes(Constants):
         if node.op_type == "Constant":
             held = held_by(node) if self.is_standard(node.domain, node.op_type) else None
             return None if held is None else self.type_of(held.data_type, held.dims)
-        return self._window(node) or self._moved(node) or self._sized(node)
+        return self._disputed(node) or self._window(node) or self._moved(node) or self._sized(node)
+
+    def _disputed(self, node: NodeProto) -> TypeProto | None:
+        """Type of a pool whose last window, in ceil_mode, would begin in the padding behind.
+
+        ONNX Runtime leaves that window out; onnx's inference counts it before opset 22.
+        """
+        attrs, shape = attributes(node), self.shape(node.input[0]) if node.input else None
+        taps = attrs.get("kernel_shape", ())
+        if not attrs.get("ceil_mode") or shape is None or len(shape) != len(taps) + 2:
+            return None
+        count = len(taps)
+        pads, strides = attrs.get("pads", [0] * 2 * count), attrs.get("strides", [1] * count)
+        dilations = attrs.get("dilations", [1] * count)
+        if node.op_type not in _WINDOWS or len(node.output) != 1 or min(strides) < 1:
+            return None
+        for dim, k, s, d, begin, end in zip(
+            shape[2:], taps, strides, dilations, pads, pads[count:], strict=False
+        ):
+            if isinstance(dim, int) and -(-(dim + begin + end - d * (k - 1) - 1) // s) * s >= (
+                dim + begin
+            ):
+                return self.type_of(self.dtype(node.input[0]) or 0, [*shape[:2], *[None] * count])
+        return None
 
     def told_by_weight(self, node: NodeProto) -> dict[str, TypeProto]:
         """The rank of a convolution's input where only the weight tells it."""
