@@ -389,7 +389,7 @@ def _fused(
     )
     fusions = account.fusions(roll, applied, seen.kinds)
     joined = join_reshapes(original, seen.facts, stay.named, stay.kept)
-    share_constants(original.graph)
+    share_constants(original.graph, seen.facts)
     result = assemble(original, freeze=options.freeze_initializers, store=store)
     return result, Report(
         before=model_info(

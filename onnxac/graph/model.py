@@ -108,8 +108,13 @@ def _is_text(attribute: AttributeProto) -> bool:
 
 def captured_names(graph: GraphProto) -> set[str]:
     """Names that subgraphs of `graph` mention: tensors of it that they may read."""
+    return captured_by(graph.node)
+
+
+def captured_by(nodes: Iterable[NodeProto]) -> set[str]:
+    """Names that subgraphs of the nodes mention."""
     names: set[str] = set()
-    for inner in _subgraphs(graph.node):
+    for inner in _subgraphs(nodes):
         names.update(o.name for o in inner.output)
         for node in inner.node:
             names.update(node.input)

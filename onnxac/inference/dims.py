@@ -27,6 +27,7 @@ class Extent:
 
     root  name of what it is a formula of: a dim of the model's inputs, or the text of `of`
     of    the extents of which the root is the product, if it is no name of its own
+    batch the root is the first extent of an input, of which costs take one
     """
 
     root: str
@@ -34,6 +35,7 @@ class Extent:
     stride: int = 1
     extent: int = 0
     of: tuple[Extent, ...] = field(default=(), compare=False)
+    batch: bool = field(default=False, compare=False)
 
     def through(self, axis: Axis) -> Extent | None:
         """The number of outputs of `axis` over a source of this extent; None for a long formula."""
@@ -52,7 +54,7 @@ class Extent:
         """Another formula over the same root; equal extents come out equal."""
         if (up, stride, extent) == (1, 1, 0) and len(self.of) == 1:
             return self.of[0]
-        return Extent(self.root, up, stride, extent, self.of)
+        return Extent(self.root, up, stride, extent, self.of, self.batch)
 
     def times(self, number: int) -> Extent:
         """The extent times a positive number."""
@@ -81,8 +83,9 @@ class Extent:
         return self.at(math.prod(e.value(dims) for e in self.of) if self.of else dims[self.root])
 
     def nominal(self, value: int) -> int:
-        """Its value where all that it is a formula of has that value."""
-        return self.value(dict.fromkeys(self.names(), value))
+        """Its value where all that it is a formula of has that value, but for a batch of 1."""
+        own = 1 if self.batch else value
+        return self.at(math.prod(e.nominal(value) for e in self.of) if self.of else own)
 
     def least(self, inputs: int = 0) -> float:
         """It is never less than this, where no extent of an input is less than `inputs`."""
@@ -104,7 +107,7 @@ class Extent:
         """A number and extents of which it is the product."""
         if self.multiple is None:
             return 1, (self,)
-        return self.multiple, self.of or (Extent(self.root),)
+        return self.multiple, self.of or (Extent(self.root, batch=self.batch),)
 
     def __str__(self) -> str:
         if (self.up, self.stride, self.extent) == (1, 1, 0):

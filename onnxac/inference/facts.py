@@ -44,7 +44,7 @@ class Facts(Shapes):
         # Types as onnx writes them are needed during the walk only.
         self._types: dict[str, TypeProto] = {}
         for value in graph.input:
-            self._note(value.name, self.believe(value.type, inputs=True))
+            self._note(value.name, self.believe(value.type, value.name))
         self._hints = {v.name: self.believe(v.type) for v in (*graph.value_info, *graph.output)}
         for sparse in graph.sparse_initializer:
             self._note(sparse.values.name, self.type_of(sparse.values.data_type, sparse.dims))

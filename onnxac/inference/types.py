@@ -56,22 +56,24 @@ class TensorTypes:
             dtype, [d if isinstance(d, int) or d is None else str(d) for d in dims]
         )
 
-    def believe(self, kind: TypeProto, *, inputs: bool = False) -> TypeProto:
+    def believe(self, kind: TypeProto, source: str = "") -> TypeProto:
         """A type as the file tells it: equal names of extents in such types are equal extents.
 
-        inputs  it is an input's. Names that only other tensors have are marked: what they name
-                may be 0.
+        source  the input whose type it is; its first extent is the batch. Names that only other
+                tensors have are marked: what they name may be 0.
         """
         copy = TypeProto()
         copy.CopyFrom(kind)
-        for d in copy.tensor_type.shape.dim:
-            if not d.dim_param:
-                continue
-            if d.dim_param.startswith(_OWN):
+        for place, d in enumerate(copy.tensor_type.shape.dim):
+            batch = bool(source) and place == 0
+            if batch and not d.dim_param and (d.dim_value < 0 or not d.HasField("dim_value")):
+                d.dim_param = f"{UNKNOWN}{source}.0"
+            elif d.dim_param.startswith(_OWN):
                 d.dim_param = f"[{d.dim_param}]"
-            if not inputs and d.dim_param not in self._extents:
+            if d.dim_param and not source and d.dim_param not in self._extents:
                 d.dim_param = f"{UNKNOWN}({d.dim_param})"
-            self._extents[d.dim_param] = Extent(d.dim_param)
+            if d.dim_param and d.dim_param not in self._extents:
+                self._extents[d.dim_param] = Extent(d.dim_param, batch=batch)
         return copy
 
     def define(self, name: str, kind: TypeProto) -> TypeProto:

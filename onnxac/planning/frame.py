@@ -38,7 +38,9 @@ class Frame:
         shape = self.site.facts.shape(term.source)
         if shape is not None:
             return tuple(shape)
-        dims: list[Dim] = [Extent(f"?{term.source}.{i}") for i in range(len(self.axes))]
+        dims: list[Dim] = [
+            Extent(f"?{term.source}.{i}", batch=not i) for i in range(len(self.axes))
+        ]
         if term.channels is not None:
             dims[term.channels.axis] = term.channels.width
         return tuple(dims)

@@ -296,7 +296,7 @@ class Search:
         """What of it is cheaper than the nodes it replaces."""
         found = Outcome(blocked=[Blocked(t, o) for t, o in self._blocked.items()])
         for tensor, definition in self._live.items():
-            if tensor not in self._named and self._is_alias(tensor, definition.sum):
+            if tensor not in self._named and self._is_alias(tensor, definition):
                 found.aliases[tensor] = definition.sum.sources[0]
         for component in self._components():
             kept = [t for t in component if t in self._live and t not in found.aliases]
@@ -315,12 +315,13 @@ class Search:
                 found.changes.append(Change(made, before, after))
         return found
 
-    def _is_alias(self, tensor: str, definition: Sum) -> bool:
-        source = definition.sources[0]
+    def _is_alias(self, tensor: str, definition: Definition) -> bool:
+        """Whether the tensor is another one; a view that only renames unit axes is none."""
+        source = definition.sum.sources[0]
         return (
-            len(definition.terms) == 1
-            and definition.terms[0].is_source
-            and not definition.biases
+            len(definition.sum.terms) == 1
+            and (definition.sum.terms[0].is_source or not definition.cost.nodes)
+            and not definition.sum.biases
             and self._facts.dtype(source) == self._facts.dtype(tensor)
         )
 

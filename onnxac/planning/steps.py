@@ -79,10 +79,7 @@ def size(dims: Sequence[Dim] | None) -> float:
     if all(type(d) is int for d in dims):
         return math.prod(dims)  # type: ignore[arg-type]
     return math.prod(
-        max(d.nominal(NOMINAL_EXTENT) // (1 if i else NOMINAL_EXTENT), 1)
-        if isinstance(d, Extent)
-        else d
-        for i, d in enumerate(dims)
+        max(d.nominal(NOMINAL_EXTENT), 1) if isinstance(d, Extent) else d for d in dims
     )
 
 

@@ -16,7 +16,7 @@ from onnx import TensorProto
 
 from onnxac.algebra import Obstacle
 from onnxac.algebra.lazy import remembering
-from onnxac.graph.model import Model, captured_names
+from onnxac.graph.model import Model, captured_by
 from onnxac.graph.names import Names
 from onnxac.graph.reachable import alive
 from onnxac.inference.facts import Facts
@@ -61,7 +61,9 @@ class Rewriter:
         self._tensors = {t.name: t for n in self._nodes for t in (*n.inputs, *n.outputs) if t.name}
         self._tensors.update((t.name, t) for t in (*self._graph.inputs, *self._graph.outputs))
         self._names = Names(model)
-        self._captured = captured_names(model.proto.graph)
+        # Bodies may have been simplified since the model was read.
+        origins = map(model.origin, self._nodes)
+        self._captured = captured_by(o for o in origins if o is not None)
 
     def apply(
         self,

@@ -1,42 +1,66 @@
 """Fused weights that are equal are stored once.
 
 Convolutions that shared a weight, and were merged with the same scale each, would each have a
-copy of the result: the file would grow for it.
+copy of the result: the file would grow for it. Small ones, such as axes, are also compared with
+those that the file has.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from onnxac.inference.facts import Facts
+from onnxac.inference.stored import Values
 
-def share_constants(graph: gs.Graph) -> None:
-    """Let equal constants that were added to a graph be one.
+# Constants with more elements are compared with others that were added only.
+_SMALL = 1024
+
+
+def share_constants(graph: gs.Graph, facts: Facts) -> None:
+    """Let equal constants that were added to a graph be one, or that which is there.
 
     Only those that another one equals in type and shape are hashed: linear in their bytes.
     """
     alike: dict[Hashable, dict[int, gs.Constant]] = defaultdict(dict)
+    others: dict[str, gs.Tensor] = {}
     for node in graph.nodes:
         for tensor in node.inputs:
             if isinstance(tensor, gs.Constant):
                 key = str(tensor.values.dtype), tensor.values.shape
                 alike[key][id(tensor)] = tensor
-    instead: dict[int, gs.Constant] = {}
-    for group in alike.values():
-        if len(group) > 1:
-            first: dict[bytes, gs.Constant] = {}
+            elif not tensor.inputs and facts.is_constant(tensor.name):
+                others[tensor.name] = tensor
+    there = _stored(others, facts, alike.keys())
+    instead: dict[int, gs.Tensor] = {}
+    for kind, group in alike.items():
+        first: dict[bytes, gs.Tensor] = there.get(kind, {})
+        if len(group) > 1 or first:
             for identity, tensor in group.items():
-                instead[identity] = first.setdefault(_digest(tensor), tensor)
+                instead[identity] = first.setdefault(_digest(tensor.values), tensor)
     for node in graph.nodes:
         for index, tensor in enumerate(node.inputs):
             if instead.get(id(tensor), tensor) is not tensor:
                 node.inputs[index] = instead[id(tensor)]
 
 
-def _digest(tensor: gs.Constant) -> bytes:
-    values = np.ascontiguousarray(tensor.values).reshape(-1)
-    return hashlib.sha256(values.view(np.uint8).data).digest()
+def _stored(
+    tensors: dict[str, gs.Tensor], facts: Facts, wanted: Collection[Hashable]
+) -> dict[Hashable, dict[bytes, gs.Tensor]]:
+    """Small tensors that the file has, by type and shape, and by their digest."""
+    found: dict[Hashable, dict[bytes, gs.Tensor]] = defaultdict(dict)
+    for name, tensor in tensors.items():
+        value = facts.value(name) if facts.count(name) <= _SMALL else None
+        key = None if value is None else (str(value.dtype), value.shape)
+        if value is not None and key in wanted:
+            found[key].setdefault(_digest(value), tensor)
+    return found
+
+
+def _digest(values: Values) -> bytes:
+    flat = np.ascontiguousarray(values).reshape(-1)
+    return hashlib.sha256(flat.view(np.uint8).data).digest()
