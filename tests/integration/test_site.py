@@ -48,6 +48,17 @@ def test_every_page_is_in_the_contents_and_in_the_readme() -> None:
     assert linked == pages
 
 
+def test_where_things_are_is_ten_lines_that_name_every_room() -> None:
+    section = (ROOT / "README.md").read_text("utf-8").split("### Where things are")[1]
+    rows = re.findall(r"(?m)^\| (`.*?) \|", section.split("\n## ")[0])
+    assert len(rows) <= 10
+    named = {name.strip("`/ ") for row in rows for name in row.split(",")}
+    package = ROOT / "onnxac"
+    rooms = {p.parent.name for p in package.glob("*/__init__.py")}
+    modules = {p.name for p in package.glob("*.py")} - {"__init__.py", "__main__.py"}
+    assert named == rooms | modules
+
+
 @pytest.mark.parametrize(
     "document",
     [*ROOT.glob("*.md"), *DOCS.glob("*.md")],
