@@ -133,6 +133,6 @@ def require_shown(report: Report, source: str) -> None:
     left = [r.node.name for r in report.refusals if r.rule == DROPPED]
     if left:
         raise LimitError(f"{source}: {left[0]!r} had to be left as it was, and --strict was given")
-    judged = [f for f in report.fusions if f.certificate is None or not f.certificate.holds]
+    judged = [f for f in report.changes if f.certificate is None or not f.certificate.holds]
     if judged and report.verification is not None:
-        raise LimitError(f"{source}: {judged[0].output!r} has no certificate that holds")
+        raise LimitError(f"{source}: {judged[0].key!r} has no certificate that holds")

@@ -16,6 +16,7 @@ from onnx import ModelProto
 
 import onnxac
 from onnxac.disk import scratch
+from onnxac.equalizing import Equalized, Request, equalize
 from onnxac.errors import UsageError
 from onnxac.graph.draft import Draft
 from onnxac.graph.files import (
@@ -33,7 +34,18 @@ from onnxac.planning.plan import make_plan
 from onnxac.planning.reordering import reorder
 from onnxac.planning.statistics import digest_of, model_info
 from onnxac.planning.survey import survey, untouched
-from onnxac.report import DIFFERENT, DROPPED, FAILS, Fusion, NodeRef, Refusal, Report, Verification
+from onnxac.report import (
+    DIFFERENT,
+    DROPPED,
+    FAILS,
+    Change,
+    Equalization,
+    Fusion,
+    NodeRef,
+    Refusal,
+    Report,
+    Verification,
+)
 from onnxac.report.kinds import unknown
 from onnxac.rewriting import changes as account
 from onnxac.rewriting.rewrite import Rewriter
@@ -67,6 +79,10 @@ class Options:
 
     verify               prove the result against the original in ONNX Runtime
     freeze_initializers  take initializers that are also graph inputs as constants
+    equalize             let the channels of each weight have ranges that are alike, by factors
+                         that are powers of two: nothing is rounded
+    exact_factors        by factors that are no powers of two: ranges are more alike, and weights
+                         are rounded once more
     keep                 name patterns of nodes to leave alone
     without              kinds of rewrites (`onnxac.report.kinds`) to leave out
     seeds                number of seeds of the proof's inputs
@@ -83,6 +99,8 @@ class Options:
 
     verify: bool = True
     freeze_initializers: bool = False
+    equalize: bool = False
+    exact_factors: bool = False
     keep: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     seeds: int = 3
@@ -167,7 +185,7 @@ class _Job:
 
     def settle(self) -> None:
         """Leave `result` and `report` of the attempt that holds."""
-        dropped: tuple[Fusion, ...] = ()
+        dropped: tuple[Change, ...] = ()
         if self._options.verify:
             dropped = self._proven(self._certified(frozenset()))
         else:
@@ -183,7 +201,7 @@ class _Job:
             found = compare_latency(*self._both(), shapes=self._options.shapes)
             self.report = replace(self.report, latency=found)
 
-    def _attempt(self, without: frozenset[str]) -> tuple[ModelProto, Sequence[Fusion]]:
+    def _attempt(self, without: frozenset[str]) -> tuple[ModelProto, Sequence[Change]]:
         """Rewrite without some changes; what comes back has its weights where `_folders` says."""
         options, draft = self._options, self._draft
         options.progress("merging")
@@ -203,9 +221,9 @@ class _Job:
             self.single = draft.write(self.result, original.folder, single=self._single)
             if any(True for _ in external_tensors(self.result)):
                 shown = read_lazily(draft.path)
-        return shown, self.report.fusions
+        return shown, self.report.changes
 
-    def _certified(self, gone: frozenset[str]) -> tuple[Fusion, ...]:
+    def _certified(self, gone: frozenset[str]) -> tuple[Change, ...]:
         """Rewrite without some changes and those whose certificates fail; the latter."""
         from onnxac.proof.isolation import keep_what_holds
 
@@ -216,7 +234,7 @@ class _Job:
             self._folders(),
             tick,
         )
-        self.report = replace(self.report, fusions=kept.fusions)
+        self.report = _telling(self.report, kept.changes)
         return kept.dropped
 
     def _folders(self) -> tuple[str, str]:
@@ -228,7 +246,7 @@ class _Job:
         before = self._path or self._original.proto
         return before, self.result if self._draft is None else self._draft.path
 
-    def _proven(self, dropped: tuple[Fusion, ...]) -> tuple[Fusion, ...]:
+    def _proven(self, dropped: tuple[Change, ...]) -> tuple[Change, ...]:
         """Run both models. Where they differ, look for the changes that are to blame.
 
         Raises VerificationError where leaving some of them out does not help.
@@ -238,8 +256,8 @@ class _Job:
 
         found = self._verified()
         if found.verdict == DIFFERENT:
-            told = {f.output: f for f in self.report.fusions}
-            gone = frozenset(f.output for f in dropped)
+            told = {c.key: c for c in self.report.changes}
+            gone = frozenset(c.key for c in dropped)
             runs = 0
 
             def passes(left: frozenset[str]) -> bool:
@@ -282,15 +300,27 @@ class _Job:
         return verify(before, after, settings)
 
 
-def _dropped(fusion: Fusion) -> Refusal:
+def _telling(report: Report, changes: Sequence[Change]) -> Report:
+    """The report with these changes."""
+    return replace(
+        report,
+        fusions=tuple(c for c in changes if isinstance(c, Fusion)),
+        equalizations=tuple(c for c in changes if isinstance(c, Equalization)),
+    )
+
+
+def _dropped(change: Change) -> Refusal:
     """How it is told that a change was left out."""
-    certificate = fusion.certificate
+    certificate = change.certificate
     why = certificate.reason if certificate is not None and certificate.verdict == FAILS else None
-    node = fusion.removed[-1] if fusion.removed else NodeRef(fusion.output, "")
+    if isinstance(change, Fusion):
+        node = change.removed[-1] if change.removed else NodeRef(change.output, "")
+    else:
+        node = change.makers[0]
     return Refusal(
         node,
         DROPPED,
-        "merged, it did not compute the same "
+        f"{'merged' if isinstance(change, Fusion) else 'equalized'}, it did not compute the same "
         f"({why or 'the run of the whole models showed it'}), so it was left as it was; "
         "please report this",
     )
@@ -329,8 +359,8 @@ def inspect(
 
         folder = "" if original.folder is None else str(original.folder)
         tick = partial(options.progress, "certifying")
-        fusions = with_certificates(original.proto, result, report.fusions, (folder, folder), tick)
-        report = replace(report, fusions=fusions)
+        changes = with_certificates(original.proto, result, report.changes, (folder, folder), tick)
+        report = _telling(report, changes)
     return _named(report, None, digest_of(result))
 
 
@@ -390,6 +420,10 @@ def _fused(
     fusions = account.fusions(roll, applied, seen.kinds)
     joined = join_reshapes(original, seen.facts, stay.named, stay.kept)
     share_constants(original.graph, seen.facts)
+    equalized = Equalized()
+    if options.equalize:
+        request = Request(options.exact_factors, stay.named, stay.kept, without)
+        equalized = equalize(original, seen.facts, applied.dims, request)
     result = assemble(original, freeze=options.freeze_initializers, store=store)
     return result, Report(
         before=model_info(
@@ -399,9 +433,13 @@ def _fused(
             None if path is None else str(path),
         ),
         # Hashed when it is clear in which form it is handed on.
-        after=model_info(result, seen.facts, digest="", added=applied.dims),
+        after=model_info(result, seen.facts, digest="", added={**applied.dims, **equalized.shapes}),
         fusions=fusions,
-        refusals=account.refusals(roll, seen.definitions, [*seen.blocked, *applied.blocked]),
+        equalizations=tuple(equalized.changes),
+        refusals=(
+            *account.refusals(roll, seen.definitions, [*seen.blocked, *applied.blocked]),
+            *equalized.refusals,
+        ),
         folded=gone.inside + len(applied.removed) - sum(len(f.removed) for f in fusions),
         idle=len(gone.idle) + len(joined),
         repeated=len(gone.repeated),

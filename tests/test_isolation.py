@@ -15,7 +15,7 @@ from onnxac.pipeline import Options, optimize
 from onnxac.proof import verify
 from onnxac.proof.certificate import certify
 from onnxac.proof.isolation import culprits, keep_what_holds
-from onnxac.report import DROPPED, FAILS, HOLDS, Certificate, Fusion
+from onnxac.report import DROPPED, FAILS, HOLDS, Certificate, Change, Fusion
 from onnxac.rewriting.builder import Builder
 
 BLOCKS = 30
@@ -76,8 +76,8 @@ class Broken:
         return after, report.fusions
 
 
-def outputs(fusions: tuple[Fusion, ...]) -> list[str]:
-    return [f.output for f in fusions]
+def outputs(changes: tuple[Change, ...]) -> list[str]:
+    return [c.key for c in changes]
 
 
 ALL = [f"sum{i}" for i in range(BLOCKS)]
@@ -86,7 +86,7 @@ ALL = [f"sum{i}" for i in range(BLOCKS)]
 def test_every_block_is_merged_and_holds() -> None:
     rewrite = Broken(network(), frozenset())
     kept = keep_what_holds(rewrite.before, rewrite)
-    assert outputs(kept.fusions) == ALL
+    assert outputs(kept.changes) == ALL
     assert not kept.dropped
     assert rewrite.runs == 1
 
@@ -95,9 +95,9 @@ def test_every_block_is_merged_and_holds() -> None:
 def test_what_is_broken_is_left_out_and_the_rest_stays(wrong: list[str]) -> None:
     rewrite = Broken(network(), frozenset(wrong))
     kept = keep_what_holds(rewrite.before, rewrite)
-    assert outputs(kept.fusions) == [a for a in ALL if a not in wrong]
+    assert outputs(kept.changes) == [a for a in ALL if a not in wrong]
     assert outputs(kept.dropped) == wrong
-    for fusion in kept.fusions:
+    for fusion in kept.changes:
         assert fusion.certificate is not None
         assert fusion.certificate.holds
     for fusion in kept.dropped:

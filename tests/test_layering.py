@@ -24,7 +24,7 @@ ROWS: list[set[str]] = [
     {"simplifying"},
     {"lowering"},
     {"planning"},
-    {"rewriting"},
+    {"rewriting", "equalizing"},
     {"proof"},
     {"pipeline"},
     {"gate"},

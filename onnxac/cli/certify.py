@@ -53,14 +53,14 @@ def certify(
         with at_paths((before, after)) as paths:
             models = read(paths[0]), read(paths[1])
             folders = str(paths[0].resolve().parent), str(paths[1].resolve().parent)
-            found = examine(*models, told.fusions, folders, tick)
+            found = examine(*models, told.changes, folders, tick)
             digests = [digest_of(path) for path in paths]
     for path, digest, info in zip((before, after), digests, (told.before, told.after), strict=True):
         if digest != info.sha256:
             screen.notice(f"{path}: is not the file that {report} is about")
-    screen.show(*certificates(told.fusions, found, screen.details))
-    failed = [f for f, c in zip(told.fusions, found, strict=True) if c.verdict == "fails"]
+    screen.show(*certificates(told.changes, found, screen.details))
+    failed = [f for f, c in zip(told.changes, found, strict=True) if c.verdict == "fails"]
     if failed:
-        raise VerificationError(f"{verdict(found)}; first {failed[0].output!r}")
+        raise VerificationError(f"{verdict(found)}; first {failed[0].key!r}")
     if strict and not all(c.holds for c in found):
         raise LimitError(f"{verdict(found)}, and --strict was given")

@@ -51,6 +51,8 @@ KEYS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "keep": _TEXTS,
     "without": _ONE_OR_MORE,
     "freeze-initializers": _FLAG,
+    "equalize": _FLAG,
+    "exact-factors": _FLAG,
     "fail-if-unfused": _FLAG,
     "verify": _FLAG,
     "seeds": _COUNT,

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from onnxac.cli.options import STDIO, Color, Freeze, Keep, Quiet, Verbose, Without, kinds_from
+from onnxac.cli.options import (
+    STDIO,
+    Color,
+    Equalize,
+    ExactFactors,
+    Freeze,
+    Keep,
+    Quiet,
+    Verbose,
+    Without,
+    kinds_from,
+    require_equalize,
+)
 from onnxac.cli.screen import screen_of
 from onnxac.cli.streams import model_from_stdin
 
@@ -24,6 +36,8 @@ def explain(
     keep: Keep = None,
     without: Without = None,
     freeze_initializers: Freeze = False,
+    equalize: Equalize = False,
+    exact_factors: ExactFactors = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
     color: Color = True,
@@ -35,6 +49,7 @@ def explain(
     [not dim cyan]onnxac explain in.onnx --node /layer1/conv2/Add[/]
     """
     screen = screen_of(context, quiet, verbose, color)
+    require_equalize(equalize, exact_factors)
     with screen.progress("looking"):
         from onnxac.cli.lookup import find_node
         from onnxac.graph.files import read
@@ -45,6 +60,8 @@ def explain(
             keep=tuple(keep or ()),
             without=kinds_from(without),
             freeze_initializers=freeze_initializers,
+            equalize=equalize,
+            exact_factors=exact_factors,
             notice=screen.notice,
         )
         source = model_from_stdin() if str(model) == STDIO else model

@@ -17,6 +17,8 @@ from onnxac.cli.options import (
     STDIO,
     Color,
     CustomOps,
+    Equalize,
+    ExactFactors,
     Freeze,
     Inputs,
     Keep,
@@ -29,6 +31,7 @@ from onnxac.cli.options import (
     Without,
     flag,
     kinds_from,
+    require_equalize,
     shapes_from,
 )
 from onnxac.cli.outputs import Extras
@@ -128,6 +131,8 @@ def optimize(
     keep: Keep = None,
     without: Without = None,
     freeze_initializers: Freeze = False,
+    equalize: Equalize = False,
+    exact_factors: ExactFactors = False,
     fail_if_unfused: FailIfUnfused = False,
     verify: Verify = True,
     seeds: Seeds = 3,
@@ -165,9 +170,12 @@ def optimize(
     [not dim cyan]onnxac optimize a.onnx models/ --out-dir fused --jobs 2[/]
     """
     screen = screen_of(context, quiet, verbose, color)
+    require_equalize(equalize, exact_factors)
     given: dict[str, Any] = {
         "verify": verify,
         "freeze_initializers": freeze_initializers,
+        "equalize": equalize,
+        "exact_factors": exact_factors,
         "keep": tuple(keep or ()),
         "without": kinds_from(without),
         "seeds": seeds,

@@ -102,6 +102,24 @@ Freeze = Annotated[
     ),
 ]
 
+Equalize = Annotated[
+    bool,
+    flag(
+        "--equalize/--no-equalize",
+        help="For 8-bit integers: give the channels of each weight ranges that are alike. "
+        "Factors are powers of two, so the result is the same to the bit.",
+        panel=WHAT,
+    ),
+]
+ExactFactors = Annotated[
+    bool,
+    flag(
+        "--exact-factors/--no-exact-factors",
+        help="With --equalize, take factors as they come out; weights are rounded once more.",
+        panel=WHAT,
+    ),
+]
+
 Before = Annotated[
     Path, typer.Argument(metavar="A", help="The original model; - for standard input.")
 ]
@@ -117,6 +135,12 @@ def kinds_from(texts: Sequence[str] | None) -> tuple[str, ...]:
     if wrong is not None:
         raise UsageError(wrong)
     return tuple(kinds)
+
+
+def require_equalize(equalize: bool, exact_factors: bool) -> None:
+    """Raise UsageError where factors are asked for that nothing would be scaled by."""
+    if exact_factors and not equalize:
+        raise UsageError("--exact-factors says how to equalize; give --equalize as well")
 
 
 def shapes_from(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:

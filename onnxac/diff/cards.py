@@ -7,37 +7,32 @@ from collections.abc import Sequence
 from onnx import ModelProto
 
 from onnxac.render import numbers
-from onnxac.render.certificates import sentence
-from onnxac.render.safe import labels, one_line
+from onnxac.render.safe import labels
 from onnxac.render.verdict import difference
 from onnxac.render.words import (
     branch_title,
     channels,
     kernel,
-    node_name,
-    operator_type,
     own_branches,
     pads,
     shared_nodes,
     title,
 )
 from onnxac.report import (
-    FAILS,
-    HOLDS,
-    Certificate,
     FusedOperator,
     Fusion,
     NodeRef,
+    Report,
     Verification,
 )
 
 from .drawing import WIDTH, Drawing, colour, draw
+from .factors import factor_card
 from .html import Markup, join, name, tag
+from .listed import NAMES_SHOWN, entry, node_list, proof
 from .pairing import Matching
 from .regions import Region, constants, kinds, regions
 
-# Names of one branch that a card lists; the rest is in the embedded report.
-NAMES_SHOWN = 6
 TITLE_LENGTH = 60
 
 
@@ -68,15 +63,17 @@ class Gallery:
 
 def cards(
     matching: Matching,
-    fusions: tuple[Fusion, ...] | None,
+    report: Report | None,
     models: tuple[ModelProto, ModelProto],
     check: Verification | None,
 ) -> tuple[Markup, Markup]:
     """All cards, and the drawings that they refer to."""
     gallery = Gallery()
-    if fusions is not None:
+    if report is not None:
+        fusions = report.fusions
         shown = labels(map(title, fusions), TITLE_LENGTH)
         items = [_fusion_card(i, shown[title(f)], f, gallery, check) for i, f in enumerate(fusions)]
+        items += [factor_card(i, c) for i, c in enumerate(report.equalizations)]
         return join(items), gallery.definitions()
     found = regions(matching, *models)
     shown = labels((r.title for r in found), TITLE_LENGTH)
@@ -99,14 +96,14 @@ def _fusion_card(
     parts: list[Markup | None] = []
     for operator in fusion.operators:
         parts += [_picture(operator, gallery), _operator_facts(operator)]
-    parts += [_cost(fusion), _certificate(fusion.certificate), _error(fusion, check)]
+    parts += [_cost(fusion), proof(fusion.certificate), _error(fusion, check)]
     parts += [_names(fusion), _button(label)]
     return _card(i, (_title(label, title(fusion)), chip), *parts)
 
 
 def _region_card(region: Region, label: str) -> Markup:
     sides = (
-        tag("div", _count_chip(n, kind), _kinds(n), _node_list(n), class_="side")
+        tag("div", _count_chip(n, kind), _kinds(n), node_list(n), class_="side")
         for n, kind in ((region.gone, "before"), (region.new, "after"))
     )
     return _card(region.counterpart, (_title(label, region.title),), *sides, _button(label))
@@ -146,15 +143,6 @@ def _cost(fusion: Fusion) -> Markup | None:
     return tag("p", tag("span", "multiply-adds ", tag("b", text)), class_="facts")
 
 
-def _certificate(found: Certificate | None) -> Markup | None:
-    """What was shown of the change, from the two graphs alone."""
-    if found is None:
-        return None
-    word = {HOLDS: "✓ holds", FAILS: "✗ fails"}.get(found.verdict, "? open")
-    said = tag("bdi", one_line(sentence(found), 600))
-    return tag("p", tag("span", "certificate ", tag("b", word)), tag("span", said), class_="facts")
-
-
 def _error(fusion: Fusion, check: Verification | None) -> Markup | None:
     """The measured error, where the fused tensor is one that was compared."""
     found = [o for o in check.outputs if o.name == fusion.output] if check else []
@@ -171,31 +159,15 @@ def _names(fusion: Fusion) -> Markup:
         for i, branch in enumerate(own_branches(operator)):
             swatch = tag("i", class_=f"swatch {colour(i)}", aria_hidden="true")
             title = join((swatch, branch_title(branch), _group_note(branch.group)))
-            rows.append(_entry(title, branch.nodes))
+            rows.append(entry(title, branch.nodes))
         if shared := shared_nodes(operator):
-            rows.append(_entry("together", shared))
-    rows.append(_entry("became", fusion.added))
+            rows.append(entry("together", shared))
+    rows.append(entry("became", fusion.added))
     return tag("details", tag("summary", "Nodes and names"), tag("dl", *rows))
-
-
-def _entry(title: str, nodes: tuple[NodeRef, ...]) -> Markup:
-    return join((tag("dt", title), tag("dd", _node_list(nodes))))
 
 
 def _group_note(group: int) -> str:
     return f", {group} groups" if group > 1 else ""
-
-
-def _node_list(nodes: Sequence[NodeRef]) -> Markup:
-    if not nodes:
-        return tag("p", "none", class_="dim")
-    items = [
-        tag("li", name(node_name(n), 100), " ", tag("small", operator_type(n.op)))
-        for n in nodes[:NAMES_SHOWN]
-    ]
-    if len(nodes) > NAMES_SHOWN:
-        items.append(tag("li", f"and {numbers.count(len(nodes) - NAMES_SHOWN)} more", class_="dim"))
-    return tag("ul", *items, class_="names")
 
 
 def _count_chip(nodes: Sequence[NodeRef], kind: str) -> Markup:

@@ -63,7 +63,7 @@ def draw_page(before: ModelProto, after: ModelProto, facts: Facts, *, netron: bo
     panes = _panes(before, after, facts) if netron else Panes.none()
     items, symbols = cards(
         facts.matching,
-        facts.report.fusions if facts.report else None,
+        facts.report,
         (before, after),
         facts.verification,
     )
@@ -133,7 +133,7 @@ def _file(info: ModelInfo, fallback: str) -> Markup:
 
 def _bench(facts: Facts, items: Markup, panes: Panes) -> Markup:
     merged = facts.report is not None
-    found = len(facts.report.fusions) if facts.report else len(facts.matching.counterparts)
+    found = len(facts.report.changes) if facts.report else len(facts.matching.counterparts)
     title = tag(
         "h2",
         "Merged " if merged else "Changed ",

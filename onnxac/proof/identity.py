@@ -130,7 +130,8 @@ class Likeness:
 
         From a pair of outputs back, as long as both models have the same operator there. Where
         that operator hides differences (which is the largest, a saturated sigmoid), what it reads
-        has to be equal as well. Names don't matter.
+        has to be equal as well. Names don't matter. Where both have other weights, nothing is said
+        of what these are applied to: a factor may have been moved from the weights before.
         """
         found: list[tuple[str, str]] = []
         waiting, seen = list(outputs), set(outputs)
@@ -138,6 +139,8 @@ class Likeness:
             pair = waiting.pop(0)
             first, second = self.a.producers.get(pair[0]), self.b.producers.get(pair[1])
             if first is None or second is None or not _is_alike(first, second):
+                continue
+            if second.op_type not in HIDES and not self._weigh_alike(first, second):
                 continue
             for index, read in enumerate(zip(first.input, second.input, strict=True)):
                 inside = read[0] in self.a.producers and read[1] in self.b.producers
@@ -148,6 +151,17 @@ class Likeness:
                 if second.op_type in HIDES and index < HIDES[second.op_type]:
                     found.append(read)
         return found
+
+    def _weigh_alike(self, first: onnx.NodeProto, second: onnx.NodeProto) -> bool:
+        """Whether two nodes of one operator have equal weights, whatever these are called."""
+        for a, b in zip(first.input, second.input, strict=True):
+            one, other = self.a.initializers.get(a), self.b.initializers.get(b)
+            if one is not None and other is not None:
+                if not is_equal(one, self.a.folder, other, self.b.folder):
+                    return False
+            elif one is not other:
+                return False
+        return True
 
     def probes(self, deciding: Collection[str]) -> list[tuple[str, str]]:
         """Tensors inside to look at when something differs: namesakes, and what decisions read.

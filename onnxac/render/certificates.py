@@ -11,7 +11,7 @@ from rich.text import Text
 from onnxac.render import numbers
 from onnxac.render.columns import Entry
 from onnxac.render.safe import one_line
-from onnxac.report import FAILS, HOLDS, Certificate, CertifiedSource, Fusion
+from onnxac.report import FAILS, HOLDS, Certificate, CertifiedSource, Change
 
 _MARKS = {HOLDS: ("✓", "bold green"), FAILS: ("✗", "bold red")}
 _OPEN = ("?", "bold yellow")
@@ -59,16 +59,16 @@ def marked(certificate: Certificate, indent: str = "  ") -> Text:
 
 
 def certificates(
-    fusions: Iterable[Fusion], found: Sequence[Certificate], details: bool
+    changes: Iterable[Change], found: Sequence[Certificate], details: bool
 ) -> list[RenderableType]:
     """The verdict, and a line for each change that does not hold; with `details`, for all."""
     failing = any(c.verdict == FAILS for c in found)
     good = all(c.holds for c in found)
     mark, style = _MARKS[FAILS] if failing else _MARKS[HOLDS] if good else _OPEN
     lines: list[RenderableType] = [Entry(Text(f"{mark} ", style), Text(verdict(found), "bold"))]
-    for fusion, certificate in zip(fusions, found, strict=True):
+    for change, certificate in zip(changes, found, strict=True):
         if details or not certificate.holds:
             mark, style = _MARKS.get(certificate.verdict, _OPEN)
-            said = f"{one_line(fusion.output)}: {one_line(sentence(certificate))}"
+            said = f"{one_line(change.key)}: {one_line(sentence(certificate))}"
             lines.append(Entry(Text(f"  {mark} ", style), Text(said)))
     return lines

@@ -10,6 +10,7 @@ from rich.text import Text
 from onnxac.render import numbers
 from onnxac.render.certificates import certificates, marked
 from onnxac.render.columns import Column, Columns, Entry, item
+from onnxac.render.equalized import equalized, factors
 from onnxac.render.merged import merged
 from onnxac.render.refused import by_rule, refused
 from onnxac.render.rules import ROUTINE, advice
@@ -31,7 +32,8 @@ def explanation(report: Report, details: bool) -> Iterator[RenderableType]:
     """Everything that was seen: what would be merged, and by which rules the rest was not."""
     yield from merged(report, details, verb="Can be merged:")
     yield from _savings(report.fusions)
-    judged = [f for f in report.fusions if f.certificate is not None]
+    yield from equalized(report, details, verb="Can be equalized:")
+    judged = [f for f in report.changes if f.certificate is not None]
     if judged:
         yield Text()
         yield from certificates(judged, [f.certificate for f in judged if f.certificate], details)
@@ -69,16 +71,21 @@ def node_explanation(report: Report, node: NodeRef) -> Iterator[RenderableType]:
     """Everything that concerns one node."""
     yield Text.assemble(("Node ", "dim"), (node_name(node), "bold"), f"  {operator_type(node.op)}")
     fusions = [f for f in report.fusions if _concerns(f, node)]
+    scaled = [c for c in report.equalizations if node in (*c.makers, *c.passing, *c.readers)]
     refusals = [r for r in report.refusals if r.node.name == node.name]
     for fusion in fusions:
         yield Text()
         yield from _fusion(fusion)
+    for change in scaled:
+        yield Text()
+        yield Text.assemble(("✓ ", "green"), f"can be equalized, by {factors(change)}")
+        yield Text(f"    with {one_line(change.tensor)}", "dim")
     for refusal in refusals:
         yield Text()
         rule = one_line(refusal.rule)
         yield Text.assemble(("✗ ", "yellow"), f"{one_line(refusal.reason)} ", (f"[{rule}]", "cyan"))
         yield Entry(Text("  "), Text(advice(refusal.rule), "dim"))
-    if not fusions and not refusals:
+    if not fusions and not refusals and not scaled:
         yield Text()
         yield Text("Takes no part: it is not linear, or there is nothing linear beside it.")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 
 from onnxac.render import numbers
+from onnxac.render.equalized import factors, headline, names, width
 from onnxac.render.merged import others
 from onnxac.render.refused import by_rule
 from onnxac.render.safe import one_line
@@ -33,7 +34,13 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~@$&-])")
 
 def to_markdown(report: Report, limit: int | None = None) -> str:
     """Totals, then the rest behind folds; cut between lines where it is over `limit` bytes."""
-    lines = [*_head(report), *_totals(report), *_merged(report), *_left_alone(report)]
+    lines = [
+        *_head(report),
+        *_totals(report),
+        *_merged(report),
+        *_equalized(report),
+        *_left_alone(report),
+    ]
     text = "\n".join(lines) + "\n"
     if limit is None or len(text.encode()) <= limit:
         return text
@@ -96,6 +103,18 @@ def _fusion(fusion: Fusion) -> Iterator[str]:
         count = ""
     if not fusion.operators:
         yield f"| {count} | {_code(title(fusion))} | an identity | | | | |"
+
+
+def _equalized(report: Report) -> Iterator[str]:
+    changes = report.equalizations
+    if changes:
+        lines = ["| Channels | Factors | Made by | Read by |", f"|{'---|' * 4}"]
+        for change in changes[:FUSIONS_SHOWN]:
+            ends = f"{_code(names(change.makers))} | {_code(names(change.readers))}"
+            lines.append(f"| {width(change)} | {escape(factors(change))} | {ends} |")
+        hidden = len(changes) - FUSIONS_SHOWN
+        lines += [f"\nand {hidden:,} more"] if hidden > 0 else []
+        yield from _fold(headline(report), lines)
 
 
 def _left_alone(report: Report) -> Iterator[str]:

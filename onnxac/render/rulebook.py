@@ -103,6 +103,15 @@ PAGES: dict[str, Page] = {
         "else depends on that length. What it takes is another part at each size.",
         "Export that size as a number.",
     ),
+    "equalize": Page(
+        "`--equalize` divides a channel by a factor where it is made, and multiplies the weights "
+        "that read it. In between, x/s has to give what x gives, divided by s: Relu, LeakyRelu, "
+        "pools, sums and what moves data do that. A Clip with an upper bound, Sigmoid, SiLU, "
+        "HardSwish and Gelu do not, an output of the model has to stay what it is, and a weight "
+        "that several nodes share would have to be stored twice.",
+        "A network that is to run on 8-bit integers quantizes better with Relu than with what "
+        "bends elsewhere. For the rest, quantize weights per channel.",
+    ),
     "fused": Page(
         "ONNX Runtime and other runtimes recognize these nodes together (Gelu, LayerNormalization, "
         "attention's scale) and run them as one kernel. Merged in part, the pattern would not be "

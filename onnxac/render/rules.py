@@ -18,6 +18,8 @@ RULES = {
     "cost": "Merging is possible, but the merged model would run longer.",
     "custom": "Operators outside of the ONNX standard are not understood.",
     "dynamic": "It depends on a size that is left open; export that size as fixed.",
+    "equalize": "A factor per channel has to pass unchanged from the weights that make the channel "
+    "to those that read it.",
     "fused": "Runtimes run this group of operators as one; merged in part, it would run longer.",
     "geometry": "Branches merge when strides, output sizes and padding modes are the same.",
     "keep": "Left alone because --keep says so.",

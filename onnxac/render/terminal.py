@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
+from onnxac.render.equalized import equalized
 from onnxac.render.merged import merged
 from onnxac.render.proof import proof
 from onnxac.render.refused import refused
@@ -29,6 +30,7 @@ def told(
     yield table(report.before.stats, report.after.stats, report.latency, details)
     yield Text()
     yield from merged(report, details)
+    yield from equalized(report, details)
     yield Text()
     left = list(refused(report.refusals, details))
     if left:

@@ -24,7 +24,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from onnxac.report.certificate import DROPPED, FAILS, HOLDS, OPEN, Certificate, CertifiedSource
+from onnxac.report.equalization import Equalization, ScaledTensor
 from onnxac.report.form import build, plain
+from onnxac.report.nodes import NodeRef
 
 __all__ = [
     "DIFFERENT",
@@ -39,6 +41,8 @@ __all__ = [
     "Branch",
     "Certificate",
     "CertifiedSource",
+    "Change",
+    "Equalization",
     "FusedOperator",
     "Fusion",
     "GraphStats",
@@ -48,6 +52,7 @@ __all__ = [
     "OutputDifference",
     "Refusal",
     "Report",
+    "ScaledTensor",
     "Verification",
 ]
 
@@ -56,14 +61,6 @@ SCHEMA_VERSION = 1
 EQUAL, DIFFERENT, NOT_SHOWN, NOT_RUN = "equal", "different", "not shown", "not run"
 # Of a float64, as many as tell any two apart.
 DIGITS = 17
-
-
-@dataclass(frozen=True)
-class NodeRef:
-    """A node as the user can find it: its name, and its operator type."""
-
-    name: str
-    op: str
 
 
 @dataclass(frozen=True)
@@ -146,6 +143,14 @@ class Fusion:
     macs_after: int | None
     certificate: Certificate | None = None
     kinds: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What tells this change from all others of a report."""
+        return self.output
+
+
+Change = Fusion | Equalization
 
 
 @dataclass(frozen=True)
@@ -263,6 +268,7 @@ class Report:
 
     before, after   the two models
     fusions         what was merged, in graph order
+    equalizations   factors that were moved from channel to channel, where that was asked for
     refusals        what was left alone, and why
     folded          constant subgraphs that became initializers (nodes removed)
     idle            nodes removed that handed on what they read, or that nothing read
@@ -279,6 +285,7 @@ class Report:
     folded: int
     verification: Verification | None
     tools: dict[str, str]
+    equalizations: tuple[Equalization, ...] = ()
     latency: Latency | None = None
     idle: int = 0
     repeated: int = 0
@@ -286,9 +293,14 @@ class Report:
     schema: int = field(default=SCHEMA_VERSION)
 
     @property
+    def changes(self) -> tuple[Change, ...]:
+        """All that was done and is certified, each with a key of its own."""
+        return (*self.fusions, *self.equalizations)
+
+    @property
     def changed(self) -> bool:
         """Whether the model that came out differs from the one that went in."""
-        return bool(self.fusions) or self.folded + self.idle + self.repeated > 0
+        return bool(self.changes) or self.folded + self.idle + self.repeated > 0
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form: plain dicts, lists, numbers and strings."""

@@ -32,8 +32,9 @@ makes them), that nothing else was changed in the graph, and how a runtime round
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from onnx import ModelProto
 
@@ -42,9 +43,10 @@ from onnxac.proof.certificate.calls import UnknownOperatorError
 from onnxac.proof.certificate.comparison import Comparison
 from onnxac.proof.certificate.cut import Graph, cut_out, graphs, related
 from onnxac.proof.certificate.rounding import AIM
+from onnxac.proof.certificate.scaled import commutes, flaw, unscaled
 from onnxac.proof.certificate.shapes import Shapes
 from onnxac.proof.settings import Tick, untold
-from onnxac.report import FAILS, OPEN, Certificate, Fusion
+from onnxac.report import FAILS, HOLDS, OPEN, Certificate, Change, Equalization, Fusion
 
 __all__ = ["AIM", "certify"]
 
@@ -52,33 +54,80 @@ __all__ = ["AIM", "certify"]
 def certify(
     before: ModelProto,
     after: ModelProto,
-    fusions: Sequence[Fusion],
+    changes: Sequence[Change],
     folders: tuple[str, str] = ("", ""),
     tick: Tick = untold,
 ) -> list[Certificate]:
-    """A certificate for each fusion that made `after` of `before`, from the two alone.
+    """A certificate for each change that made `after` of `before`, from the two alone.
 
     folders  where external data of each lies
     tick     is told how many of how many are made
     """
     first, second = graphs(before, after, folders)
+    scaled = [c for c in changes if isinstance(c, Equalization)]
+    wrong = flaw(second, scaled)
+    # What is told of factors can't be: fusions are judged as if there were none.
+    plain, second = second, second if wrong else unscaled(second, scaled)
     shapes, known = Shapes(before, after), Known()
-    found = []
-    for done, fusion in enumerate(fusions):
-        tick(done, len(fusions))
+    found: list[Certificate] = []
+    judged: dict[str, Certificate] = {}
+    for done, change in enumerate(changes):
+        tick(done, len(changes))
         began = time.perf_counter()
-        made = _certificate(first, second, fusion, shapes, known)
+        if isinstance(change, Fusion):
+            made = _certificate(first, second, [n.name for n in change.added], shapes, known)
+            judged.update((n.name, made) for n in change.added)
+        elif wrong:
+            made = _failed(wrong)
+        else:
+            handed = _handed_on(first, plain, change)
+            judge = partial(_certificate, first, second, shapes=shapes, known=known)
+            made = _together(change, {**handed, **judged}, judge)
         found.append(replace(made, seconds=time.perf_counter() - began))
     return found
 
 
+def _together(
+    change: Equalization,
+    judged: Mapping[str, Certificate],
+    judge: Callable[[Sequence[str]], Certificate],
+) -> Certificate:
+    """The certificate of factors: that of each node which reads or makes what they divide.
+
+    judged  certificates of nodes that were judged already
+    judge   makes that of another node
+    """
+    parts = [
+        judged.get(n.name) or judge([n.name])
+        for n in (*change.makers, *change.passing, *change.readers)
+    ]
+    worst = next((p for v in (FAILS, OPEN) for p in parts if p.verdict == v), parts[0])
+    return replace(
+        worst,
+        sources=tuple({s.name: s for p in parts for s in p.sources}.values()),
+        entries=sum(p.entries for p in parts),
+        worst=max(p.worst for p in parts),
+        unit=max(p.unit for p in parts),
+        false_pass=max(p.false_pass for p in parts),
+        elements=sum(p.elements for p in parts),
+    )
+
+
+def _handed_on(before: Graph, after: Graph, change: Equalization) -> dict[str, Certificate]:
+    """Certificates of the nodes of which it is enough to see that they are what they were."""
+    told = {t.after: t for t in change.tensors}
+    count = sum(len(t.factors) for t in change.tensors)
+    holds = Certificate(HOLDS, None, (), count, 0.0, 0.0, 0.0, 0.0, 0)
+    return {n.name: holds for n in change.passing if commutes(before, after, n.name, told)}
+
+
 def _certificate(
-    before: Graph, after: Graph, fusion: Fusion, shapes: Shapes, known: Known
+    before: Graph, after: Graph, added: Sequence[str], shapes: Shapes, known: Known
 ) -> Certificate:
     opened: frozenset[str] = frozenset()
     failed: Certificate | None = None
     while True:
-        cut = cut_out(before, after, [n.name for n in fusion.added], opened)
+        cut = cut_out(before, after, added, opened)
         if isinstance(cut, str):
             return failed or _open(cut)
         try:
@@ -93,6 +142,10 @@ def _certificate(
             known.note(cut, own, made)
             return made
         opened, failed = opened | {bound}, made
+
+
+def _failed(reason: str) -> Certificate:
+    return replace(_open(reason), verdict=FAILS)
 
 
 def _open(reason: str) -> Certificate:

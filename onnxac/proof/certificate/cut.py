@@ -52,8 +52,10 @@ class Cut:
 class Graph:
     """One graph by names: who makes a tensor, who reads it, which initializers there are.
 
-    inputs  names of the graph inputs that are no constants
-    folder  where external data lies
+    inputs   names of the graph inputs that are no constants
+    folder   where external data lies
+    divided  tensor → the one that it is, but for a factor per channel
+    added    constants beside the initializers
     """
 
     proto: GraphProto
@@ -64,6 +66,8 @@ class Graph:
     readers: dict[str, list[int]] = field(default_factory=dict)
     initializers: dict[str, TensorProto] = field(default_factory=dict)
     elsewhere: set[str] = field(default_factory=set)
+    divided: dict[str, str] = field(default_factory=dict)
+    added: dict[str, Array] = field(default_factory=dict)
     _values: dict[str, Array] = field(default_factory=dict)
     _constant: dict[str, bool] = field(default_factory=dict)
 
@@ -81,6 +85,8 @@ class Graph:
 
     def value(self, name: str) -> Array:
         """The array of an initializer."""
+        if name in self.added:
+            return self.added[name]
         if name not in self._values:
             tensor = self.initializers[name]
             self._values[name] = numpy_helper.to_array(tensor, self.folder)
@@ -96,7 +102,7 @@ class Graph:
                 made = self.makers.get(top)
                 if top in self.inputs:
                     known[top] = False
-                elif not top or top in self.initializers:
+                elif not top or top in self.initializers or top in self.added:
                     known[top] = True
                 elif made is None:
                     known[top] = False
@@ -154,7 +160,9 @@ def cut_out(
             break
         own |= further
     read = {name for i in own for name in nodes[i].input if name}
-    sources = {n for n in read if n not in set(made) and not after.is_constant(n)}
+    sources = {
+        after.divided.get(n, n) for n in read if n not in set(made) and not after.is_constant(n)
+    }
     return between(before, after, targets, sources, opened)
 
 
@@ -259,7 +267,8 @@ def _part(graph: Graph, targets: Sequence[str], leaves: set[str]) -> Part:
         places.add(made)
         waiting += operands(graph.proto.node[made])
     ordered = tuple(graph.proto.node[i] for i in sorted(places))
-    return Part(ordered, graph.value, graph.opset, graph.initializers)
+    stored = {*graph.initializers, *graph.added} if graph.added else graph.initializers
+    return Part(ordered, graph.value, graph.opset, stored)
 
 
 def _opset(model: ModelProto) -> int:

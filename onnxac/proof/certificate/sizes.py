@@ -254,10 +254,12 @@ class Survey:
                 found.append(tracer.run(sources))
         finally:
             self._averaged = scope.averaged
-            for root in scope.mixed - set(self._whole):
+            mixed = scope.mixed - set(self._whole)
+            for root in mixed:
                 self._whole[root] = self._needed(root, scope)
         self._axes = found[0], found[1]
-        for target in () if exact else self._cut.targets:
+        # Where an axis has just turned out not to be free, all is traced again without it.
+        for target in () if exact or mixed else self._cut.targets:
             # Axes of one length look alike: which is which must not be left to the lengths.
             if any(
                 _roots(a) != _roots(b) for a, b in zip(*(f[target] for f in found), strict=False)

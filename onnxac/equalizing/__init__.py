@@ -1,0 +1,15 @@
+"""A graph → the same function, with ranges of channels that are alike.
+
+In   `graph.model.Model`, after rewriting, and what `inference` knows of it.
+Out  the same model, its weights scaled in place, and what was done in terms of the report.
+
+Requires that `graph.fixed` names what has to stay. Ensures that every tensor that is scaled has a
+new name, that all others keep their values (to the bit, where factors are powers of two), and that
+a weight which would lose digits is left as it was, with its reason. One walk (`walk`, `passing`,
+`weighted`) tells which channels share a factor; `ranges` and `noise` choose it; `scaling` applies
+it.
+"""
+
+from onnxac.equalizing.equalization import Equalized, Request, equalize
+
+__all__ = ["Equalized", "Request", "equalize"]
