@@ -49,7 +49,7 @@ from onnxac.report import (
 from onnxac.report.kinds import unknown
 from onnxac.rewriting import changes as account
 from onnxac.rewriting.rewrite import Rewriter
-from onnxac.simplifying import join_reshapes, share_constants, simplify
+from onnxac.simplifying import join_reshapes, settle_operands, share_constants, simplify
 
 ModelOrPath = ModelProto | str | os.PathLike[str]
 
@@ -418,6 +418,7 @@ def _fused(
         plan, without, partial(options.progress, "merging")
     )
     fusions = account.fusions(roll, applied, seen.kinds)
+    settled = settle_operands(original, seen.facts, stay.named, stay.kept)
     joined = join_reshapes(original, seen.facts, stay.named, stay.kept)
     share_constants(original.graph, seen.facts)
     equalized = Equalized()
@@ -441,7 +442,7 @@ def _fused(
             *equalized.refusals,
         ),
         folded=gone.inside + len(applied.removed) - sum(len(f.removed) for f in fusions),
-        idle=len(gone.idle) + len(joined),
+        idle=len(gone.idle) + len(settled) + len(joined),
         repeated=len(gone.repeated),
         verification=None,
         tools=tools(),

@@ -75,8 +75,10 @@ class Shapes(Constants):
         if all(isinstance(e, int) for _, s in outputs for e in s):
             self.note_values(node, {o: self._array(o, s) for o, s in outputs})
             return True
-        self._symbols.update(outputs)
-        self.note_followed(node)
+        known = [(o, s) for o, s in outputs if any(e is not None for e in s)]
+        self._symbols.update(known)
+        if known:
+            self.note_followed(node)
         return False
 
     def _holds(self, name: str, symbol: Symbol) -> bool:
@@ -95,7 +97,7 @@ class Shapes(Constants):
                 return [(product(shape),)]
             return [shape[attrs.get("start", 0) : attrs.get("end", len(shape))]]
         rule = symbols.RULES.get(node.op_type)
-        if rule is None or not any(i in self._symbols for i in node.input):
+        if rule is None or all(i == "" or self.symbol(i) is None for i in node.input):
             return None
         if not symbols.is_exact(node.op_type, self.dtype(node.output[0])):
             return None
@@ -103,8 +105,12 @@ class Shapes(Constants):
         return rule([self._known(i) for i in node.input], attrs)
 
     def _known(self, name: str) -> Known | None:
-        held = self.symbol(name) if name else None
-        return None if held is None else Known(held, len(self.shape(name) or ()) == 1)
+        """What an operand holds; of a short one of which only the length is known, no entry."""
+        if not name or not self._is_vector(name):
+            return None
+        held = self.symbol(name)
+        unknown = (None,) * int(self.count(name))
+        return Known(unknown if held is None else held, len(self.shape(name) or ()) == 1)
 
     def _array(self, name: str, symbol: Symbol) -> Any:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(self.dtype(name) or TensorProto.INT64)

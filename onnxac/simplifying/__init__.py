@@ -5,7 +5,8 @@ Out  the same model, changed in place, and the nodes that are gone.
 
 Requires that `graph.fixed` names what has to stay. Ensures that every tensor that is left has
 the value, shape and element type that it had. Before lowering: bodies, nodes that do nothing,
-nodes that compute the same. After rewriting: chains of Reshapes and Transposes, equal weights.
+nodes that compute the same. After rewriting: operands that follow, chains of Reshapes and
+Transposes, equal weights.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from onnxac.inference.facts import Facts
 from onnxac.simplifying.bodies import simplify_bodies
 from onnxac.simplifying.duplicates import merge_duplicates
 from onnxac.simplifying.noops import drop_noops
+from onnxac.simplifying.operands import settle_operands
 from onnxac.simplifying.reshapes import join_reshapes
 from onnxac.simplifying.sharing import share_constants
 
-__all__ = ["Gone", "join_reshapes", "share_constants", "simplify"]
+__all__ = ["Gone", "join_reshapes", "settle_operands", "share_constants", "simplify"]
 
 
 @dataclass(frozen=True)
