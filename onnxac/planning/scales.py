@@ -24,7 +24,7 @@ _LEAST_SCALE = 2.0**-10
 _WINDOWS = ("Conv", "ConvTranspose")
 _TAKE_A_SCALE = (*_WINDOWS, "BatchNormalization")
 # Where what comes in is linear already, the shift goes the other way.
-_TAKE_A_SHIFT = (*_TAKE_A_SCALE, "Gemm", "MatMul", "Mul", "Div", "Add", "Sub", "Neg")
+_TAKE_A_SHIFT = (*_TAKE_A_SCALE, "Gemm", "MatMul", "Add", "Sub", "Sum", "Neg")
 
 
 def scale_last(editor: Editor, shift: gs.Node) -> None:
@@ -36,7 +36,7 @@ def scale_last(editor: Editor, shift: gs.Node) -> None:
     if found is None or scale is None or at is None or not _pays(editor, out):
         return
     source = scale.inputs[1 - at]
-    if source.inputs and source.inputs[0].op in _TAKE_A_SHIFT:
+    if any(_takes_a_shift(editor, n) for n in source.inputs):
         return
     shape = facts.shape(source.name)
     if shape is None or any(facts.shape(t.name) != shape for t in (scale.outputs[0], out)):
@@ -53,6 +53,11 @@ def scale_last(editor: Editor, shift: gs.Node) -> None:
     scale.inputs[1 - at] = inner
     scale.outputs = [out]
     editor.move_before(shift, scale)
+
+
+def _takes_a_shift(editor: Editor, node: gs.Node) -> bool:
+    product = _constant_operand(editor, node, "Mul", "Div") is not None
+    return product or node.op in _TAKE_A_SHIFT
 
 
 def _constant_operand(editor: Editor, node: gs.Node, *ops: str) -> int | None:
@@ -98,7 +103,7 @@ def _is_undone(editor: Editor, readers: list[gs.Node]) -> bool:
         seen.add(id(node))
         if editor.is_undone(*node.outputs):
             return True
-        waiting += [n for t in node.outputs for n in t.outputs if n.op in (*_TAKE_A_SHIFT, "Sum")]
+        waiting += [n for t in node.outputs for n in t.outputs if _takes_a_shift(editor, n)]
     return False
 
 

@@ -153,7 +153,7 @@ def _move(editor: Editor, region: _Region) -> None:
         editor.move_before(node, min((*readers, node), key=editor.position))
     for node in region.nodes.values():
         out = node.outputs[0]
-        inner[out.name] = editor.turned(out, region.back)
+        inner[out.name] = _known(editor, region, out) or editor.turned(out, region.back)
     for node in region.nodes.values():
         out = node.outputs[0]
         for at, tensor in enumerate(node.inputs):
@@ -167,6 +167,16 @@ def _move(editor: Editor, region: _Region) -> None:
         name = editor.name(f"{node.name or out.name}_transpose")
         turn = gs.Node("Transpose", name, {"perm": list(region.perm)}, [inner[out.name]], [out])
         editor.insert_after(node, turn)
+
+
+def _known(editor: Editor, region: _Region, tensor: gs.Tensor) -> gs.Tensor | None:
+    """What an opposite Transpose makes of the tensor, which the region then makes itself."""
+    for end in tensor.outputs:
+        if _turns(end, region.back) and not _is_left(editor, end):
+            found: gs.Tensor = end.outputs[0]
+            end.outputs.clear()
+            return found
+    return None
 
 
 def _turned(editor: Editor, constant: gs.Tensor, order: Sequence[int]) -> gs.Constant:

@@ -301,6 +301,21 @@ def rectify(call: Call) -> Array:
     return np.maximum(call.live(0), 0.0)
 
 
+def clip(call: Call) -> Array:
+    """Clip, and HardSwish: x·clip(x/6 + 1/2, 0, 1), whose slope is 3/2 at most."""
+    x = call.live(0)
+    if call.op == "HardSwish":
+        return 1.5 * x if call.absolute else x * np.clip(x / 6 + 0.5, 0, 1)
+    if call.absolute:
+        return x
+    bounds = [
+        np.asarray(call.get(name, wide)) if not call.has(at) else call.constant(at)
+        for at, (name, wide) in enumerate((("min", -np.inf), ("max", np.inf)), start=1)
+    ]
+    # Where the bounds are the wrong way round, the upper one counts.
+    return np.asarray(np.minimum(np.maximum(x, bounds[0]), bounds[1]))
+
+
 TABLE: dict[str, Callable[[Call], Array | list[Array]]] = {
     "Add": add,
     "Sub": add,
@@ -326,6 +341,8 @@ TABLE: dict[str, Callable[[Call], Array | list[Array]]] = {
     "LeakyRelu": leaky,
     "PRelu": leaky,
     "Relu": rectify,
+    "Clip": clip,
+    "HardSwish": clip,
 }
 
 
@@ -333,4 +350,4 @@ def bends(op: str, attributes: Mapping[str, Any]) -> bool:
     """Whether an operator is not affine: then the linear part can't be told from the rest."""
     if op == "LeakyRelu":
         return bool(attributes.get("alpha", 0.01) != 1.0)
-    return op in ("Relu", "PRelu", "MaxPool")
+    return op in ("Relu", "PRelu", "Clip", "HardSwish", "MaxPool")
