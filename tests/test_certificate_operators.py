@@ -41,8 +41,10 @@ OPERATORS: dict[str, tuple[tuple[int, ...], list[Any], dict[str, Any]]] = {
     "Div-": ((1, 3, 4, 4), [(3, 1, 1)], {}),
     "Relu-": ((1, 3, 4, 4), [], {}),
     "HardSwish-": ((1, 3, 4, 4), [], {}),
-    "Clip-": ((1, 3, 4, 4), [np.float32(-1), np.float32(3)], {}),
-    "Clip-above": ((1, 3, 4, 4), [None, np.float32(3)], {}),
+    "Max-": ((1, 3, 4, 4), [(3, 1, 1)], {}),
+    "Min-": ((1, 3, 4, 4), [(3, 1, 1)], {}),
+    "Clip-": ((1, 3, 4, 4), [np.array(-1, np.float32), np.array(3, np.float32)], {}),
+    "Clip-above": ((1, 3, 4, 4), [None, np.array(3, np.float32)], {}),
     "Transpose-": ((1, 3, 4, 5), [], {"perm": [0, 2, 3, 1]}),
     "Flatten-": ((2, 3, 4), [], {"axis": 2}),
     "SpaceToDepth-": ((1, 2, 4, 6), [], {"blocksize": 2}),
@@ -71,9 +73,7 @@ def test_the_naive_operators_are_those_of_onnx(name: str) -> None:
     shape, constants, attributes = OPERATORS[name]
     rng = np.random.default_rng(2)
     arrays = [
-        a
-        if a is None or isinstance(a, np.ndarray | np.generic)
-        else rng.integers(1, 5, a).astype(np.float32)
+        a if a is None or isinstance(a, np.ndarray) else rng.integers(1, 5, a).astype(np.float32)
         for a in constants
     ]
     names = [f"c{i}" if a is not None else "" for i, a in enumerate(arrays)]
@@ -81,9 +81,7 @@ def test_the_naive_operators_are_those_of_onnx(name: str) -> None:
         name.split("-", maxsplit=1)[0], ["x", *names], ["y"], "node", **attributes
     )
     weights = [
-        numpy_helper.from_array(np.asarray(a), n)
-        for n, a in zip(names, arrays, strict=True)
-        if a is not None
+        numpy_helper.from_array(a, n) for n, a in zip(names, arrays, strict=True) if a is not None
     ]
     graph = helper.make_graph(
         [node],

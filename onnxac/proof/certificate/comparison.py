@@ -273,8 +273,8 @@ def _drawn(probes: Array, grid: Array, most: int) -> tuple[Array, Array]:
 # Where these are all that there is, channels meet within the groups of convolutions only.
 _ALONG = frozenset(
     """Conv ConvTranspose BatchNormalization AveragePool MaxPool GlobalAveragePool Add Sub Sum Mul
-    Div Neg Identity Dropout Cast CastLike LeakyRelu PRelu Relu Clip HardSwish
-    Pad Slice""".split()  # noqa: SIM905
+    Div Neg Identity Dropout Cast CastLike LeakyRelu PRelu Relu Max Min
+    Clip HardSwish Pad Slice""".split()  # noqa: SIM905
 )
 
 

@@ -260,6 +260,4 @@ MOVING: dict[str, Callable[[Call], Array | list[Array]]] = {
     "Pow": _plain(np.power),
     "Floor": _plain(np.floor),
     "Ceil": _plain(np.ceil),
-    "Min": _plain(lambda *a: np.minimum.reduce(np.broadcast_arrays(*a))),
-    "Max": _plain(lambda *a: np.maximum.reduce(np.broadcast_arrays(*a))),
 }

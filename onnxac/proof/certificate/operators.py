@@ -18,6 +18,7 @@ import numpy as np
 from onnx import helper
 
 from onnxac.proof.certificate import windowed
+from onnxac.proof.certificate.activations import bound, clip, rectify
 from onnxac.proof.certificate.calls import Call, UnknownOperatorError, Value
 from onnxac.proof.certificate.cut import Array
 from onnxac.proof.certificate.windowed import Geometry
@@ -296,26 +297,6 @@ def leaky(call: Call) -> Array:
     return np.where(x > 0, x, slope * x)
 
 
-def rectify(call: Call) -> Array:
-    """Relu. It moves nothing further apart, so a bound on its input is one on its output."""
-    return np.maximum(call.live(0), 0.0)
-
-
-def clip(call: Call) -> Array:
-    """Clip, and HardSwish: x·clip(x/6 + 1/2, 0, 1), whose slope is 3/2 at most."""
-    x = call.live(0)
-    if call.op == "HardSwish":
-        return 1.5 * x if call.absolute else x * np.clip(x / 6 + 0.5, 0, 1)
-    if call.absolute:
-        return x
-    bounds = [
-        np.asarray(call.get(name, wide)) if not call.has(at) else call.constant(at)
-        for at, (name, wide) in enumerate((("min", -np.inf), ("max", np.inf)), start=1)
-    ]
-    # Where the bounds are the wrong way round, the upper one counts.
-    return np.asarray(np.minimum(np.maximum(x, bounds[0]), bounds[1]))
-
-
 TABLE: dict[str, Callable[[Call], Array | list[Array]]] = {
     "Add": add,
     "Sub": add,
@@ -341,6 +322,8 @@ TABLE: dict[str, Callable[[Call], Array | list[Array]]] = {
     "LeakyRelu": leaky,
     "PRelu": leaky,
     "Relu": rectify,
+    "Max": bound,
+    "Min": bound,
     "Clip": clip,
     "HardSwish": clip,
 }
@@ -350,4 +333,4 @@ def bends(op: str, attributes: Mapping[str, Any]) -> bool:
     """Whether an operator is not affine: then the linear part can't be told from the rest."""
     if op == "LeakyRelu":
         return bool(attributes.get("alpha", 0.01) != 1.0)
-    return op in ("Relu", "PRelu", "Clip", "HardSwish", "MaxPool")
+    return op in ("Relu", "PRelu", "Max", "Min", "Clip", "HardSwish", "MaxPool")

@@ -146,7 +146,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(
         ("Identity", "Dropout", "Cast", "CastLike", "LeakyRelu", "PRelu", "Relu"), _pointwise
     ),
-    **dict.fromkeys(("Clip", "HardSwish"), _pointwise),
+    **dict.fromkeys(("Max", "Min", "Clip", "HardSwish"), _pointwise),
     "Conv": _conv,
     "ConvTranspose": _conv,
     "AveragePool": _pool,
