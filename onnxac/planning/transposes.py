@@ -48,7 +48,9 @@ class _Region:
 def turn_back(editor: Editor, last: gs.Node) -> None:
     """Let the operators in front of a Transpose work in the order that it makes, where it pays."""
     back = last.attrs.get("perm")
-    if back is None or editor.is_undone(*last.inputs, *last.outputs):
+    if back is None or sorted(back) != list(range(len(back))):
+        return
+    if editor.is_undone(*last.inputs, *last.outputs):
         return
     region = _Region(tuple(list(back).index(i) for i in range(len(back))))
     if not _grows(editor, region, last.inputs[0]):
