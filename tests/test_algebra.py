@@ -16,7 +16,7 @@ from onnxac.algebra import Axis, Bias, Channels, Lazy, Obstacle, Sum, Term, add
 from onnxac.algebra import substitute as put
 from onnxac.algebra import term as terms
 from onnxac.algebra.axis import Edge
-from onnxac.algebra.kernel import apply_to_constant, compose, place, regroup
+from onnxac.algebra.kernel import apply_to_constant, compose, overlay, regroup
 
 Array = NDArray[np.float64]
 
@@ -414,7 +414,7 @@ def test_regrouping_changes_nothing(shape: tuple[int, int, int], seed: int) -> N
 
 
 def test_placing_leaves_zeros_between() -> None:
-    wide = place(np.ones((1, 1, 2)), [Axis(2, 2, offset=0)], [Axis(5, 1, offset=-1)])
+    wide = overlay([np.ones((1, 1, 2))], [[Axis(2, 2, offset=0)]], [Axis(5, 1, offset=-1)])
     assert wide.tolist() == [[[0, 1, 0, 1, 0]]]
 
 

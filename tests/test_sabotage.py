@@ -17,7 +17,7 @@ from networks import blocks, heads
 from onnx import ModelProto, numpy_helper
 
 from onnxac.algebra import Axis
-from onnxac.algebra.kernel import place, regroup
+from onnxac.algebra.kernel import overlay, regroup
 from onnxac.pipeline import Options, optimize
 
 GEOMETRIES = {
@@ -117,9 +117,9 @@ def shifted(self: Axis, inner: Axis) -> Axis:
     )
 
 
-def flipped(kernel: np.ndarray, axes: Any, lattice: Any) -> np.ndarray:
+def flipped(parts: Any, axes: Any, lattice: Any) -> np.ndarray:
     """Taps land mirrored."""
-    return np.flip(place(kernel, axes, lattice), axis=-1)
+    return np.flip(overlay(parts, axes, lattice), axis=-1)
 
 
 def ungrouped(kernel: np.ndarray, group: int, coarser: int) -> np.ndarray:
@@ -179,9 +179,9 @@ SABOTAGE: dict[str, tuple[str, Callable[..., Any], Any]] = {
     "reading beyond": ("onnxac.algebra.axis.Axis.reads_beyond", never, blocks),
     "agreement": ("onnxac.algebra.axis.Axis.agrees_with", always, blocks),
     "composition": ("onnxac.algebra.axis.Axis.after", shifted, expanded),
-    "placing": ("onnxac.algebra.kernel.place", flipped, blocks),
+    "placing": ("onnxac.algebra.kernel.overlay", flipped, blocks),
     "groups": ("onnxac.algebra.kernel.regroup", ungrouped, grouped),
-    "a pooled head": ("onnxac.algebra.kernel.place", flipped, heads),
+    "a pooled head": ("onnxac.algebra.kernel.overlay", flipped, heads),
 }
 
 

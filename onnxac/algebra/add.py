@@ -94,15 +94,12 @@ def _summed(
     parts = [(1 if t.channels is None else t.channels.group, t.axes or ()) for t in terms]
 
     def total(*held: Array) -> Array:
-        summed: Array | None = None
-        for kernel, (group, own) in zip(held, parts, strict=True):
-            if channels is None:
-                placed = kernels.place(kernel[None, None], taps(own, None), lattice)[0, 0]
-            else:
-                wide = kernels.regroup(kernel, group, channels.group)
-                placed = kernels.place(wide, taps(own, channels), lattice)
-            summed = placed if summed is None else summed + placed
-        return np.asarray(summed)
+        wide = [
+            k[None, None] if channels is None else kernels.regroup(k, group, channels.group)
+            for k, (group, _) in zip(held, parts, strict=True)
+        ]
+        summed = kernels.overlay(wide, [taps(own, channels) for _, own in parts], lattice)
+        return summed[0, 0] if channels is None else summed
 
     return Lazy(total, *(t.kernel for t in terms))
 

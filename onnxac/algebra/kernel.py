@@ -31,17 +31,21 @@ def regroup(kernel: Array, group: int, coarser: int) -> Array:
     return wide.reshape(out, merged * width, *kernel.shape[2:])
 
 
-def place(kernel: Array, axes: Sequence[Axis], lattice: Sequence[Axis]) -> Array:
-    """The kernel on a lattice that covers its taps; other taps are zero."""
-    if all(a.cells(b) == range(a.taps) for a, b in zip(lattice, axes, strict=True)):
-        return kernel
-    placed = np.zeros((*kernel.shape[:2], *(a.taps for a in lattice)))
-    cells: Any = tuple(
-        slice(c.start, c.stop, c.step)
-        for c in (a.cells(b) for a, b in zip(lattice, axes, strict=True))
-    )
-    placed[(..., *cells)] = kernel
-    return placed
+def overlay(
+    parts: Sequence[Array], axes: Sequence[Sequence[Axis]], lattice: Sequence[Axis]
+) -> Array:
+    """The sum of kernels, each laid where its taps are on a lattice that covers them all.
+
+    One array for all: kernels of large layers take longer to allocate than to add.
+    """
+    found = [[a.cells(b) for a, b in zip(lattice, own, strict=True)] for own in axes]
+    if len(parts) == 1 and all(c == range(a.taps) for c, a in zip(found[0], lattice, strict=True)):
+        return parts[0]
+    total = np.zeros((*parts[0].shape[:2], *(a.taps for a in lattice)))
+    for part, cells in zip(parts, found, strict=True):
+        at: Any = tuple(slice(c.start, c.stop, c.step) for c in cells)
+        total[(..., *at)] += part
+    return total
 
 
 def compose(

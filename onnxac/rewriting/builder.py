@@ -159,7 +159,7 @@ class Builder:
         """An initializer, rounded. Raises NotFiniteError where it overflows."""
         dtype = onnx.helper.tensor_dtype_to_np_dtype(self._kind if kind is None else kind)
         rounded = np.asarray(value).astype(dtype, order="C")
-        if not np.all(np.isfinite(rounded.astype(np.float64))):
+        if not np.all(np.isfinite(rounded)):
             raise NotFiniteError(f"the fused {role} does not fit into {dtype}")
         return gs.Constant(self._unique(f"{owner.removesuffix(SUFFIX)}.{role}"), rounded)
 
