@@ -10,23 +10,28 @@ from onnx import ModelProto
 
 from onnxac.errors import LimitError, OnnxacError
 from onnxac.pipeline import Options, inspect, optimize_file
-from onnxac.report import DROPPED, GraphStats, Report
+from onnxac.report import DROPPED, GraphStats, ModelInfo, Ranges, Report
 
 UNFUSED, OVER_BUDGET, UNREADABLE = "unfused", "over-budget", "unreadable"
-UNFIXED = "not-fixed"
+UNFIXED, TOO_WIDE = "not-fixed", "too-wide"
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The most that a model may have of each; None is any number."""
+    """The most that a model may have of each; None is any number.
+
+    range_ratio  largest magnitude of any weight, in terms of its root mean square
+    """
 
     nodes: int | None = None
     parameters: int | None = None
     macs: int | None = None
     bytes: int | None = None
+    range_ratio: float | None = None
 
-    def exceeded(self, stats: GraphStats) -> Iterator[Problem]:
+    def exceeded(self, model: ModelInfo, ranges: Ranges | None) -> Iterator[Problem]:
         """A problem for each limit that is not kept, or can't be told to be."""
+        stats = model.stats
         for name, value, limit in (
             ("nodes", stats.nodes, self.nodes),
             ("parameters", stats.parameters, self.parameters),
@@ -35,13 +40,20 @@ class Budget:
         ):
             if limit is not None and (value is None or value > limit):
                 yield Problem(OVER_BUDGET, name, value, limit)
+        if self.range_ratio is not None and ranges is not None:
+            wide = [w for w in ranges.weights if w.ratio > self.range_ratio]
+            if wide:
+                widest = max(wide, key=lambda w: w.ratio)
+                told = f"{len(wide)} of {len(ranges.weights)} weights are wider than "
+                told += f"{self.range_ratio:g} times their rms, that of {widest.node.name} "
+                yield Problem(TOO_WIDE, f"{told}is {widest.ratio:.3g}")
 
 
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong with a model.
 
-    about    over budget: the quantity; unreadable, not fixed: why, in a sentence
+    about    over budget: the quantity; all others: what is wrong, in a sentence
     value    over budget: how much there is, None where that is not known
     allowed  over budget: how much there may be
     """
@@ -93,12 +105,15 @@ def examine(
     source  where the model comes from, if it is not the file at `path`
     """
     try:
+        if budget.range_ratio is not None:
+            options = replace(options, ranges=True)
         report = inspect(path if source is None else source(), options)
     except OnnxacError as error:
         # The message begins with the path, which a finding has already.
         message = str(error).removeprefix(f"{path}: ")
         return Finding(str(path), None, (Problem(UNREADABLE, message),))
-    problems = list(budget.exceeded(report.before.stats))
+    found = report.quantization
+    problems = list(budget.exceeded(report.before, found.before if found else None))
     if report.fusions:
         problems.insert(0, Problem(UNFUSED))
     return Finding(str(path), report, tuple(problems))
@@ -108,11 +123,19 @@ def fix(finding: Finding, options: Options, budget: Budget) -> Finding:
     """Merge a model where it is. One that could not be is a finding, too, and stays as it was."""
     path = Path(finding.path)
     try:
+        if budget.range_ratio is not None:
+            options = replace(options, ranges=True)
         report = optimize_file(path, path, options)
     except OnnxacError as error:
         message = str(error).removeprefix(f"{path}: ")
         return replace(finding, problems=(*finding.problems, Problem(UNFIXED, message)))
-    return Finding(finding.path, report, tuple(budget.exceeded(report.after.stats)), fixed=True)
+    found = report.quantization
+    return Finding(
+        finding.path,
+        report,
+        tuple(budget.exceeded(report.after, found.after if found else None)),
+        fixed=True,
+    )
 
 
 def require_fusions(report: Report, source: str) -> None:

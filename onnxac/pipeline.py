@@ -34,6 +34,7 @@ from onnxac.planning.plan import make_plan
 from onnxac.planning.reordering import reorder
 from onnxac.planning.statistics import digest_of, model_info
 from onnxac.planning.survey import survey, untouched
+from onnxac.quantizing import quantization
 from onnxac.report import (
     DIFFERENT,
     DROPPED,
@@ -42,6 +43,7 @@ from onnxac.report import (
     Equalization,
     Fusion,
     NodeRef,
+    Quantization,
     Refusal,
     Report,
     Verification,
@@ -79,6 +81,8 @@ class Options:
 
     verify               prove the result against the original in ONNX Runtime
     freeze_initializers  take initializers that are also graph inputs as constants
+    ranges               say how well both models quantize: ranges of weights, and on `inputs` those
+                         of activations. So does `equalize`
     equalize             let the channels of each weight have ranges that are alike, by factors
                          that are powers of two: nothing is rounded
     exact_factors        by factors that are no powers of two: ranges are more alike, and weights
@@ -99,6 +103,7 @@ class Options:
 
     verify: bool = True
     freeze_initializers: bool = False
+    ranges: bool = False
     equalize: bool = False
     exact_factors: bool = False
     keep: tuple[str, ...] = ()
@@ -194,6 +199,9 @@ class _Job:
             require_valid(self.result, "the result")
         refusals = (*self.report.refusals, *map(_dropped, dropped))
         self.report = replace(self.report, refusals=refusals)
+        if self._options.ranges or self._options.equalize:
+            self._options.progress("measuring")
+            self.report = replace(self.report, quantization=self._measured())
         if self._options.latency:
             from onnxac.proof.latency import compare_latency
 
@@ -240,6 +248,19 @@ class _Job:
     def _folders(self) -> tuple[str, str]:
         before = "" if self._original.folder is None else str(self._original.folder)
         return before, before if self._draft is None else str(self._draft.path.parent)
+
+    def _measured(self) -> Quantization:
+        """How well what goes in and what comes out quantize."""
+        before, after = (Path(f) for f in self._folders())
+        options = self._options
+        result = self.result if self._draft is None else read_lazily(self._draft.path)
+        return quantization(
+            (self._original.proto, before),
+            (result, after),
+            self.report.fusions,
+            options.inputs,
+            options.custom_ops,
+        )
 
     def _both(self) -> tuple[ModelProto | Path, ModelProto | Path]:
         """What goes in and what comes out, as it can be run."""
@@ -361,6 +382,11 @@ def inspect(
         tick = partial(options.progress, "certifying")
         changes = with_certificates(original.proto, result, report.changes, (folder, folder), tick)
         report = _telling(report, changes)
+    if options.ranges or options.equalize:
+        place = original.folder or Path()
+        both = (original.proto, place), (result, place)
+        found = quantization(*both, report.fusions, options.inputs, options.custom_ops)
+        report = replace(report, quantization=found)
     return _named(report, None, digest_of(result))
 
 

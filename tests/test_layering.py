@@ -26,6 +26,7 @@ ROWS: list[set[str]] = [
     {"planning"},
     {"rewriting", "equalizing"},
     {"proof"},
+    {"quantizing"},
     {"pipeline"},
     {"gate"},
     {"fleet"},

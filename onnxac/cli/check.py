@@ -21,6 +21,15 @@ def _limit(of: str) -> Any:
     return typer.Option(min=0, metavar="N", help=f"Most {of} allowed.", rich_help_panel=BUDGET)
 
 
+RangeRatio = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="X",
+        help="Largest magnitude of a weight allowed, in terms of its root mean square.",
+        rich_help_panel=BUDGET,
+    ),
+]
 Models = Annotated[
     list[str],
     typer.Argument(
@@ -41,6 +50,7 @@ def check(
     max_parameters: Annotated[int | None, _limit("parameters")] = None,
     max_macs: Annotated[int | None, _limit("multiply-adds of one inference")] = None,
     max_bytes: Annotated[int | None, _limit("bytes, external data included")] = None,
+    max_range_ratio: RangeRatio = None,
     keep: Keep = None,
     without: Without = None,
     freeze_initializers: Freeze = False,
@@ -76,7 +86,7 @@ def check(
             freeze_initializers=freeze_initializers,
             notice=lambda message: notices.update([message]),
         )
-        budget = Budget(max_nodes, max_parameters, max_macs, max_bytes)
+        budget = Budget(max_nodes, max_parameters, max_macs, max_bytes, max_range_ratio)
         findings = []
         at = find_models(models)
         for number, place in enumerate(at):

@@ -17,6 +17,7 @@ from onnxac.cli.options import (
     Quiet,
     Verbose,
     Without,
+    WithRanges,
     kinds_from,
     require_equalize,
 )
@@ -36,6 +37,7 @@ def explain(
     keep: Keep = None,
     without: Without = None,
     freeze_initializers: Freeze = False,
+    ranges: WithRanges = False,
     equalize: Equalize = False,
     exact_factors: ExactFactors = False,
     quiet: Quiet = False,
@@ -60,6 +62,7 @@ def explain(
             keep=tuple(keep or ()),
             without=kinds_from(without),
             freeze_initializers=freeze_initializers,
+            ranges=ranges,
             equalize=equalize,
             exact_factors=exact_factors,
             notice=screen.notice,

@@ -29,6 +29,7 @@ from onnxac.cli.options import (
     Tolerance,
     Verbose,
     Without,
+    WithRanges,
     flag,
     kinds_from,
     require_equalize,
@@ -131,6 +132,7 @@ def optimize(
     keep: Keep = None,
     without: Without = None,
     freeze_initializers: Freeze = False,
+    ranges: WithRanges = False,
     equalize: Equalize = False,
     exact_factors: ExactFactors = False,
     fail_if_unfused: FailIfUnfused = False,
@@ -174,6 +176,7 @@ def optimize(
     given: dict[str, Any] = {
         "verify": verify,
         "freeze_initializers": freeze_initializers,
+        "ranges": ranges,
         "equalize": equalize,
         "exact_factors": exact_factors,
         "keep": tuple(keep or ()),

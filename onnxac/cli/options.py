@@ -102,6 +102,14 @@ Freeze = Annotated[
     ),
 ]
 
+WithRanges = Annotated[
+    bool,
+    flag(
+        "--ranges/--no-ranges",
+        help="Say how well the model quantizes: ranges of weights, and of activations on --inputs.",
+        panel=WHAT,
+    ),
+]
 Equalize = Annotated[
     bool,
     flag(

@@ -12,6 +12,7 @@ from onnxac.render.certificates import certificates, marked
 from onnxac.render.columns import Column, Columns, Entry, item
 from onnxac.render.equalized import equalized, factors
 from onnxac.render.merged import merged
+from onnxac.render.ranges import ranges
 from onnxac.render.refused import by_rule, refused
 from onnxac.render.rules import ROUTINE, advice
 from onnxac.render.safe import one_line
@@ -33,6 +34,7 @@ def explanation(report: Report, details: bool) -> Iterator[RenderableType]:
     yield from merged(report, details, verb="Can be merged:")
     yield from _savings(report.fusions)
     yield from equalized(report, details, verb="Can be equalized:")
+    yield from ranges(report)
     judged = [f for f in report.changes if f.certificate is not None]
     if judged:
         yield Text()

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from rich.text import Text
 
 import onnxac
-from onnxac.gate import OVER_BUDGET, UNFIXED, UNFUSED, UNREADABLE, Finding, Problem
+from onnxac.gate import OVER_BUDGET, TOO_WIDE, UNFIXED, UNFUSED, UNREADABLE, Finding, Problem
 from onnxac.render import numbers, safe
 from onnxac.render.safe import one_line
 from onnxac.report import Report
@@ -21,16 +21,24 @@ from onnxac.report import Report
 HINTS = {
     UNFUSED: "`onnxac check --fix` merges in place, `onnxac explain` shows what",
     OVER_BUDGET: "raise the --max-... limit, or shrink the model",
+    TOO_WIDE: "`onnxac optimize --equalize` evens ranges out",
     UNREADABLE: "see whether the file is whole",
 }
 _TITLES = {
     UNFUSED: "Model can be merged",
     OVER_BUDGET: "Model over budget",
+    TOO_WIDE: "Weights of a wide range",
     UNREADABLE: "Model unreadable",
     UNFIXED: "Model could not be merged",
 }
 # GitLab's scale is info, minor, major, critical, blocker.
-_SEVERITIES = {UNFUSED: "minor", OVER_BUDGET: "major", UNREADABLE: "critical", UNFIXED: "major"}
+_SEVERITIES = {
+    UNFUSED: "minor",
+    OVER_BUDGET: "major",
+    TOO_WIDE: "minor",
+    UNREADABLE: "critical",
+    UNFIXED: "major",
+}
 
 
 def message(finding: Finding, problem: Problem) -> str:

@@ -9,6 +9,8 @@ from pathlib import PurePath
 from onnxac.render import numbers
 from onnxac.render.equalized import factors, headline, names, width
 from onnxac.render.merged import others
+from onnxac.render.ranges import headline as widest_ranges
+from onnxac.render.ranges import warning
 from onnxac.render.refused import by_rule
 from onnxac.render.safe import one_line
 from onnxac.render.totals import Total, operators, totals
@@ -39,6 +41,7 @@ def to_markdown(report: Report, limit: int | None = None) -> str:
         *_totals(report),
         *_merged(report),
         *_equalized(report),
+        *_ranges(report),
         *_left_alone(report),
     ]
     text = "\n".join(lines) + "\n"
@@ -115,6 +118,17 @@ def _equalized(report: Report) -> Iterator[str]:
         hidden = len(changes) - FUSIONS_SHOWN
         lines += [f"\nand {hidden:,} more"] if hidden > 0 else []
         yield from _fold(headline(report), lines)
+
+
+def _ranges(report: Report) -> Iterator[str]:
+    found = report.quantization
+    if found is not None:
+        lines = ["| max/rms | per channel | Weight of |", "|---:|---:|---|"]
+        for weight in found.after.worst:
+            widest = max(weight.channels, default=0.0)
+            lines.append(f"| {weight.ratio:.3g} | {widest:.3g} | {_code(node_name(weight.node))} |")
+        lines += [f"\n⚠️ {escape(warning(w))}" for w in found.widened]
+        yield from _fold(escape(widest_ranges(found)), lines)
 
 
 def _left_alone(report: Report) -> Iterator[str]:

@@ -10,6 +10,7 @@ from rich.text import Text
 from onnxac.render.equalized import equalized
 from onnxac.render.merged import merged
 from onnxac.render.proof import proof
+from onnxac.render.ranges import ranges
 from onnxac.render.refused import refused
 from onnxac.render.safe import one_line
 from onnxac.render.totals import table
@@ -31,6 +32,7 @@ def told(
     yield Text()
     yield from merged(report, details)
     yield from equalized(report, details)
+    yield from ranges(report)
     yield Text()
     left = list(refused(report.refusals, details))
     if left:

@@ -27,6 +27,7 @@ from onnxac.report.certificate import DROPPED, FAILS, HOLDS, OPEN, Certificate, 
 from onnxac.report.equalization import Equalization, ScaledTensor
 from onnxac.report.form import build, plain
 from onnxac.report.nodes import NodeRef
+from onnxac.report.ranges import ActivationRange, Quantization, Ranges, WeightRange, Widened
 
 __all__ = [
     "DIFFERENT",
@@ -38,6 +39,7 @@ __all__ = [
     "NOT_SHOWN",
     "OPEN",
     "SCHEMA_VERSION",
+    "ActivationRange",
     "Branch",
     "Certificate",
     "CertifiedSource",
@@ -50,10 +52,14 @@ __all__ = [
     "ModelInfo",
     "NodeRef",
     "OutputDifference",
+    "Quantization",
+    "Ranges",
     "Refusal",
     "Report",
     "ScaledTensor",
     "Verification",
+    "WeightRange",
+    "Widened",
 ]
 
 SCHEMA_VERSION = 1
@@ -269,6 +275,7 @@ class Report:
     before, after   the two models
     fusions         what was merged, in graph order
     equalizations   factors that were moved from channel to channel, where that was asked for
+    quantization    how well both models quantize, where that was asked for
     refusals        what was left alone, and why
     folded          constant subgraphs that became initializers (nodes removed)
     idle            nodes removed that handed on what they read, or that nothing read
@@ -286,6 +293,7 @@ class Report:
     verification: Verification | None
     tools: dict[str, str]
     equalizations: tuple[Equalization, ...] = ()
+    quantization: Quantization | None = None
     latency: Latency | None = None
     idle: int = 0
     repeated: int = 0
