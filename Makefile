@@ -158,14 +158,14 @@ package: $(VENV)/group-package
 
 # Versions. What onnxac itself needs is not pinned, since users meet its newest releases, too.
 
-NOT_LOCKED := numpy onnx onnxruntime onnx-graphsurgeon typer rich tomli netron
+NOT_LOCKED := numpy onnx onnxruntime onnx-graphsurgeon protobuf typer rich tomli netron
 RESOLVE = $(BIN)/uv pip compile --quiet --no-annotate --python-version 3.10
 
 .PHONY: lock
 lock: $(VENV)/made
 	$(PIP) install --group lock
 	$(RESOLVE) --upgrade --universal --custom-compile-command "make lock" --output-file $(LOCK) \
-		--group dev --group package --group lock $(NOT_LOCKED:%=--no-emit-package %)
+		--group dev --group package --group fleet --group lock $(NOT_LOCKED:%=--no-emit-package %)
 
 # The lowest numpy has no wheels for newer Pythons. Tests in exact arithmetic are left out: older
 # runtimes round a BatchNormalization otherwise.
