@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from blocks import acnet, concat, large_kernel, linear, mobile, plain, repvgg, sequences
+from blocks import acnet, concat, large_kernel, linear, mobile, plain, repvgg, sequences, space
 from torch import nn
 
 ALL = ("L", "B", "D", "DN")
@@ -432,4 +432,38 @@ CATALOGUE: tuple[Entry, ...] = (
         FEW,
         None,
     ),
+    Entry(
+        "focus",
+        space.focus,
+        "YOLOv5, 2020; YOLOX, 2021",
+        "four slices, Concat, 3x3-BN",
+        (1, 3, 32, 32),
+        KEPT,
+    ),
+    Entry("unshuffle", space.unshuffle, "", "PixelUnshuffle, 3x3-BN", (1, 3, 32, 32), KEPT),
+    Entry(
+        "vae_decoder",
+        space.vae_decoder,
+        "Latent Diffusion, CVPR 2022",
+        "GroupNorm blocks, Resize, 3x3",
+        (1, 16, 16, 16),
+    ),
+    Entry(
+        "unet_up",
+        lambda: space.UNet(8),
+        "U-Net, MICCAI 2015",
+        "Resize, 3x3, skip",
+        (1, 3, 32, 32),
+        KEPT,
+    ),
+    Entry(
+        "fpn",
+        lambda: space.Pyramid(8),
+        "FPN, CVPR 2017",
+        "1x1, Resize, Add; Resize, Concat, 1x1",
+        (1, 3, 32, 32),
+        FEW,
+        None,
+    ),
+    Entry("espcn", space.espcn, "ESPCN, CVPR 2016", "3x3, PixelShuffle", (1, 1, 16, 16), FEW, None),
 )

@@ -32,6 +32,8 @@ PLAIN = (
     "inception",
     "mbconv",
     "transformer",
+    "fpn",
+    "espcn",
     "pw_conv_bias",
     "pw_pool_excluded",
     "hgv2_lab",

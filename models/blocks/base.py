@@ -54,6 +54,11 @@ class ConvShape:
     padding_mode: str = "zeros"
     dims: int = 2
     transposed: bool = False
+    multiple: int = 1  # sizes that the block takes are multiples of this
+
+    def fitting(self, size: int) -> int:
+        """The smallest size from this one on that the block takes."""
+        return -(-size // self.multiple) * self.multiple
 
 
 class Collapsible(nn.Module):
@@ -100,7 +105,7 @@ def measured_conv(block: Collapsible) -> nn.Module:
     # One output position whose whole window lies inside the input.
     position = math.ceil(s.padding / s.stride)
     first = position * s.stride - s.padding
-    size = first + s.dilation * (s.kernel - 1) + 1 + s.padding + s.stride
+    size = s.fitting(first + s.dilation * (s.kernel - 1) + 1 + s.padding + s.stride)
     at = (0, slice(None), *[position] * s.dims)
     probe = torch.zeros(1, s.inputs, *[size] * s.dims, dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(lambda x: block(x)[at], probe)
@@ -112,7 +117,7 @@ def measured_conv(block: Collapsible) -> nn.Module:
             begin = output // outputs_per_group * per_group
             conv.weight[output] = kernel[output, begin : begin + per_group]
         conv.bias.copy_(block(probe)[at])
-    sizes = [size + 3 + axis for axis in range(s.dims)]
+    sizes = [s.fitting(size + 3 + axis) for axis in range(s.dims)]
     _assert_same(block, conv, torch.randn(2, s.inputs, *sizes, dtype=torch.float64))
     return conv
 

@@ -26,6 +26,8 @@ from onnxac.planning.windows import Window
 
 # Steps, which of them takes a bias in, and the term as these write it.
 Way = tuple[list[Step], int, Term]
+# Several nodes have to be so much faster than one.
+_WORTH = 0.85
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,13 @@ def upsampled(window: Window, spatial: list[int]) -> Iterator[Way]:
     """
     if not _is_repeating(window):
         return
-    found = [_transposed(window, spatial), _by_phases(window, spatial)]
-    ways = [way for way in found if way is not None]
-    yield from sorted(ways, key=lambda way: total(s.cost for s in way[0]).time)
+    transposed, phases = _transposed(window, spatial), _by_phases(window, spatial)
+    ways = [way for way in (transposed, phases) if way is not None]
+    if len(ways) == 2:
+        one, several = (total(s.cost for s in way[0]).time for way in ways)
+        if several < _WORTH * one:
+            ways.reverse()
+    yield from ways
 
 
 def _is_repeating(window: Window) -> bool:
