@@ -39,6 +39,8 @@ PLAIN = (
     "hgv2_lab",
     "vanillanet_mid",
 )
+# A kernel that does a Resize's work is larger, and GroupNorm's scale and shift become one node.
+UPSAMPLED = {"unet_up", "vae_decoder"}
 # Relative to the largest output. In float32 these networks lose more than a rounding or two.
 TOLERANCE = 1e-6
 DEEP = {"unireplknet": 3e-6}
@@ -102,6 +104,11 @@ def test_a_train_form_comes_out_like_its_deploy_form(record: dict[str, Any]) -> 
     deploy = optimize(MODELS / record["deploy"], Options(verify=False))[1].before.stats
     assert_proven(report, record["block"])
     left, allowed = weighted(report.after.stats), weighted(deploy)
+    if record["block"] in UPSAMPLED:
+        assert "Resize" not in report.after.stats.ops
+        assert (left[0], left[3]) == (allowed[0], allowed[3])
+        assert report.after.stats.nodes <= deploy.nodes
+        return
     assert all(n <= most for n, most in zip(left, allowed, strict=True)), (left, allowed)
     assert report.after.stats.nodes <= deploy.nodes
     assert report.after.stats.bytes <= max(report.before.stats.bytes, deploy.bytes)
