@@ -12,6 +12,11 @@ from onnx import NodeProto, TensorProto
 from test_exporters import BATCHES, operators
 from test_layouts import Values, integers, model, node, same
 
+from onnxac.graph.fixed import fixed
+from onnxac.graph.model import from_proto
+from onnxac.inference.facts import Facts
+from onnxac.planning.reordering import reorder
+
 FLOAT = TensorProto.FLOAT
 TO_LAST, TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 
@@ -116,6 +121,15 @@ def test_what_is_read_transposed_and_as_it_is() -> None:
         v=integers(4, 4, 3, 3, seed=1),
     )
     assert operators(before)["Transpose"] == 3
+
+
+def test_a_perm_that_is_no_order_of_axes_is_left() -> None:
+    before = model(
+        [node("Relu", "x", "r"), node("Transpose", "r", "y", perm=[2, 2, 3, 1])], (1, 5, 5, 4)
+    )
+    graph = from_proto(before)
+    reorder(graph, Facts(graph), fixed(graph), ())
+    assert [n.op for n in graph.graph.nodes] == ["Relu", "Transpose"]
 
 
 class Regions:
