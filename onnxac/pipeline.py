@@ -81,6 +81,7 @@ class Options:
 
     verify               prove the result against the original in ONNX Runtime
     freeze_initializers  take initializers that are also graph inputs as constants
+    dequantize           merge branches of quantized weights too, as the floats that they stand for
     ranges               say how well both models quantize: ranges of weights, and on `inputs` those
                          of activations. So does `equalize`
     equalize             let the channels of each weight have ranges that are alike, by factors
@@ -103,6 +104,7 @@ class Options:
 
     verify: bool = True
     freeze_initializers: bool = False
+    dequantize: bool = False
     ranges: bool = False
     equalize: bool = False
     exact_factors: bool = False
@@ -432,7 +434,7 @@ def _fused(
     wrong = unknown(options.without)
     if wrong is not None:
         raise UsageError(wrong)
-    facts = Facts(original, freeze=options.freeze_initializers)
+    facts = Facts(original, freeze=options.freeze_initializers, dequantize=options.dequantize)
     stay = fixed(original, options.keep)
     gone = simplify(original, facts, stay)
     left = untouched(original, facts, stay)

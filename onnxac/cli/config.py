@@ -51,6 +51,7 @@ KEYS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "keep": _TEXTS,
     "without": _ONE_OR_MORE,
     "freeze-initializers": _FLAG,
+    "dequantize": _FLAG,
     "ranges": _FLAG,
     "equalize": _FLAG,
     "exact-factors": _FLAG,

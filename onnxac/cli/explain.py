@@ -10,6 +10,7 @@ import typer
 from onnxac.cli.options import (
     STDIO,
     Color,
+    Dequantize,
     Equalize,
     ExactFactors,
     Freeze,
@@ -37,6 +38,7 @@ def explain(
     keep: Keep = None,
     without: Without = None,
     freeze_initializers: Freeze = False,
+    dequantize: Dequantize = False,
     ranges: WithRanges = False,
     equalize: Equalize = False,
     exact_factors: ExactFactors = False,
@@ -62,6 +64,7 @@ def explain(
             keep=tuple(keep or ()),
             without=kinds_from(without),
             freeze_initializers=freeze_initializers,
+            dequantize=dequantize,
             ranges=ranges,
             equalize=equalize,
             exact_factors=exact_factors,

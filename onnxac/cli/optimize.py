@@ -17,6 +17,7 @@ from onnxac.cli.options import (
     STDIO,
     Color,
     CustomOps,
+    Dequantize,
     Equalize,
     ExactFactors,
     Freeze,
@@ -132,6 +133,7 @@ def optimize(
     keep: Keep = None,
     without: Without = None,
     freeze_initializers: Freeze = False,
+    dequantize: Dequantize = False,
     ranges: WithRanges = False,
     equalize: Equalize = False,
     exact_factors: ExactFactors = False,
@@ -176,6 +178,7 @@ def optimize(
     given: dict[str, Any] = {
         "verify": verify,
         "freeze_initializers": freeze_initializers,
+        "dequantize": dequantize,
         "ranges": ranges,
         "equalize": equalize,
         "exact_factors": exact_factors,

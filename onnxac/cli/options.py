@@ -102,6 +102,14 @@ Freeze = Annotated[
     ),
 ]
 
+Dequantize = Annotated[
+    bool,
+    flag(
+        "--dequantize/--no-dequantize",
+        help="Merge branches of quantized weights as well, as floats.",
+        panel=WHAT,
+    ),
+]
 WithRanges = Annotated[
     bool,
     flag(

@@ -14,6 +14,7 @@ from onnxac.equalizing.channels import Channels, Slots, Stop, Union, Values
 from onnxac.equalizing.passing import Scene, passed
 from onnxac.equalizing.spread import UNKNOWN, Spread, beside, total
 from onnxac.equalizing.weighted import Floats, Form, form_of
+from onnxac.graph.operators import traits
 from onnxac.inference.dims import Shape
 from onnxac.inference.facts import Facts
 
@@ -156,13 +157,10 @@ class Walk:
 
     def _unusable(self, weight: gs.Tensor, values: Values | None) -> str:
         """Why a weight can't be scaled; empty where it can."""
+        if _is_quantized(weight):
+            return _QUANTIZED
         if values is None:
-            made = weight.inputs[0].op if weight.inputs else ""
-            return (
-                _QUANTIZED
-                if made in ("DequantizeLinear", "QuantizeLinear")
-                else "its weight is no constant"
-            )
+            return "its weight is no constant"
         if self._uses[weight.name] > 1 or weight.name in self.named:
             return "its weight is shared, and would have to be stored twice"
         kind = self.facts.dtype(weight.name) if not isinstance(weight, gs.Constant) else None
@@ -214,7 +212,9 @@ class Walk:
         values = self.scene.constant(tensor)
         axis, count = -1 if of_weight else own.axis - rank, own.slots.size
         why = ""
-        if values is None:
+        if _is_quantized(tensor):
+            why = "what it adds is quantized"
+        elif values is None:
             why = "what it adds is computed"
         elif values.dtype not in (np.float32, np.float64):
             why = f"a factor would cost {values.dtype} digits that it has not got"
@@ -354,6 +354,10 @@ class Walk:
         own = self.channels.get(tensor.name)
         if own is not None:
             self.union.pin(own.slots, stop)
+
+
+def _is_quantized(tensor: gs.Tensor) -> bool:
+    return bool(tensor.inputs) and traits(tensor.inputs[0].op).quantizes
 
 
 def walk(

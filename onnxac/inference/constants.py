@@ -48,8 +48,9 @@ class Constants(TensorTypes):
     failures     constants that can't be computed, and why
     """
 
-    def __init__(self, model: Model, *, freeze: bool) -> None:
+    def __init__(self, model: Model, *, freeze: bool, dequantize: bool = False) -> None:
         super().__init__()
+        self._dequantize = dequantize
         graph = model.proto.graph
         self._folder = model.folder or Path()
         self._initializers = {t.name: t for t in graph.initializer}
@@ -105,6 +106,10 @@ class Constants(TensorTypes):
         """Forget a large value; it is computed again if somebody asks again."""
         if name in self._values and self._values[name].size > _SMALL:
             del self._values[name]
+
+    def is_dequantized(self, name: str) -> bool:
+        """Whether a constant is computed from quantized values."""
+        return any(traits(n.op_type).quantizes for n in self._chain(name)[0])
 
     def chain_bytes(self, name: str) -> int:
         """What the nodes and leaves that compute a constant take in the file."""
@@ -163,7 +168,10 @@ class Constants(TensorTypes):
 
     def _is_foldable(self, node: NodeProto) -> bool:
         known = traits(node.op_type)
-        if not self.is_standard(node.domain, node.op_type) or known.random or known.quantizes:
+        dequantized = self._dequantize and node.op_type == "DequantizeLinear"
+        if known.random or (known.quantizes and not dequantized):
+            return False
+        if not self.is_standard(node.domain, node.op_type):
             return False
         if self.opset < OLDEST_OPSET or any(a.type in _UNFOLDED for a in node.attribute):
             return False
@@ -295,6 +303,9 @@ def run_node(
     from onnx.reference.ops import load_op
 
     version = opsets.get("", 1)
+    if node.op_type == "DequantizeLinear":
+        # onnx has the operator from this version on only; before, it computed the same.
+        version = max(version, 19)
     operator = load_op("", node.op_type, version)
     parameters = {"log": lambda *_: None, "opsets": {"": version}, "verbose": 0, "new_ops": None}
     # Overflow and division by zero are the model's own business.

@@ -31,11 +31,12 @@ _ALIKE = {"Identity": 1, "Neg": 1, "BatchNormalization": 1, "Add": 2, "Sub": 2, 
 class Facts(Shapes):
     """Facts about every tensor of a model's main graph.
 
-    freeze  take initializers that are also graph inputs as constants
+    freeze      take initializers that are also graph inputs as constants
+    dequantize  take quantized weights as the constants that they stand for
     """
 
-    def __init__(self, model: Model, *, freeze: bool = False) -> None:
-        super().__init__(model, freeze=freeze)
+    def __init__(self, model: Model, *, freeze: bool = False, dequantize: bool = False) -> None:
+        super().__init__(model, freeze=freeze, dequantize=dequantize)
         self._proto = model.proto
         self._imports = [onnx.helper.make_opsetid(d, v) for d, v in model.opsets.items()]
         self._faults: dict[str, str] = {}

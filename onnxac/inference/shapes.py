@@ -43,8 +43,8 @@ _MOST: dict[int, int] = {
 class Shapes(Constants):
     """Shapes by this project's own rules, and what small integer tensors hold."""
 
-    def __init__(self, model: Model, *, freeze: bool) -> None:
-        super().__init__(model, freeze=freeze)
+    def __init__(self, model: Model, *, freeze: bool, dequantize: bool = False) -> None:
+        super().__init__(model, freeze=freeze, dequantize=dequantize)
         self._symbols: dict[str, Symbol] = {}
 
     def symbol(self, name: str) -> Symbol | None:

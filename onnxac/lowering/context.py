@@ -124,7 +124,7 @@ class Context:
             why = self.facts.failures[tensor.name]
             return Obstacle("constant", f"{name} can't be computed: {why}")
         if tensor.inputs and traits(tensor.inputs[0].op).quantizes:
-            return Obstacle("constant", f"{name} is quantized")
+            return Obstacle("constant", f"{name} is quantized (--dequantize merges it as floats)")
         return Obstacle("constant", f"{name} is computed from the model's inputs")
 
     def may_be_overridden(self, tensor: gs.Tensor) -> bool:

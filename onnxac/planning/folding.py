@@ -37,6 +37,9 @@ class Folding:
         return self._worth[name]
 
     def _is_worth(self, name: str) -> bool:
+        if self._facts.is_dequantized(name):
+            # What is not merged stays quantized.
+            return False
         saved, size = self._facts.chain_bytes(name), self._facts.nbytes(name)
         return size is not None and size <= saved + _SLACK and self._facts.value(name) is not None
 

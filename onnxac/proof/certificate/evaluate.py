@@ -17,7 +17,7 @@ from onnxac.proof.certificate.operators import TABLE
 OPERATORS = {**TABLE, **MOVING}
 _ROUNDS = frozenset(
     """Add Sub Sum Mul Div Sqrt Pow Reciprocal MatMul Gemm Einsum Conv ReduceMean
-    ReduceSum""".split()  # noqa: SIM905
+    ReduceSum DequantizeLinear""".split()  # noqa: SIM905
 )
 BROKEN = (ValueError, IndexError, KeyError, TypeError, AttributeError)
 

@@ -286,6 +286,21 @@ def cast(call: Call) -> Array:
     return value.array.astype(kind)
 
 
+def dequantize(call: Call) -> Array:
+    """DequantizeLinear of constants: (x - zero point)·scale, along an axis or as a whole."""
+    scale = call.value(1).array
+    if call.value(0).live or call.get("block_size", 0):
+        raise UnknownOperatorError("DequantizeLinear of a tensor, or by blocks,")
+    values = call.value(0).array.astype(np.float64)
+    shape = [1] * values.ndim
+    if scale.ndim:
+        shape[call.get("axis", 1)] = -1
+    zero = call.value(2).array.astype(np.float64) if call.has(2) else np.zeros(())
+    shifted = values - (zero.reshape(shape) if zero.ndim else zero)
+    made = shifted * (scale.reshape(shape) if scale.ndim else scale)
+    return np.asarray(np.abs(made) if call.absolute else made)
+
+
 def leaky(call: Call) -> Array:
     """LeakyRelu and PRelu. What they are given may come out further apart by their slope."""
     if call.op == "PRelu":
@@ -319,6 +334,7 @@ TABLE: dict[str, Callable[[Call], Array | list[Array]]] = {
     "Dropout": unchanged,
     "Cast": cast,
     "CastLike": cast,
+    "DequantizeLinear": dequantize,
     "LeakyRelu": leaky,
     "PRelu": leaky,
     "Relu": rectify,
