@@ -132,3 +132,19 @@ def test_whatever_the_geometry_nothing_changes(
         values = feeds(before, n, {"N": 1, "H": (6 + n) * block, "W": (7 + n) * block})
         assert np.array_equal(run(after, values)[0], run(before, values)[0])
     onnx.checker.check_model(after, full_check=True)
+
+
+def test_a_channel_shuffle_between_pointwise_convolutions_is_a_choice_of_rows() -> None:
+    """Reshape, Transpose, Reshape, as ShuffleNet has it; both convolutions are dense."""
+    net = Net()
+    x = net.input((1, 8, 6, 6))
+    kernels = [rng().integers(-1, 2, (8, 8, 1, 1)).astype(np.float64) for _ in range(2)]
+    y = net.conv(x, kernels[0], [Window()] * 2)
+    apart, turned, joined = (1, 2, 4, 6, 6), (1, 4, 2, 6, 6), (1, 8, 6, 6)
+    y = net.node("Reshape", [y.name, net.constant(np.array(apart))], y, shape=apart)
+    y = net.node("Transpose", [y.name], y, shape=turned, perm=[0, 2, 1, 3, 4])
+    y = net.node("Reshape", [y.name, net.constant(np.array(joined))], y, shape=joined)
+    net.output(net.conv(y, kernels[1], [Window()] * 2))
+    after, report = fused(net.model())
+    assert operators(after) == {"Conv": 1}
+    assert report.fusions[0].kinds == ("branches", "shuffles")
