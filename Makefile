@@ -12,6 +12,7 @@
 #     make docs      the site, in build/docs
 #     make bench     time and memory of onnxac itself
 #     make real-models  trained models through onnxac and its peers; writes docs/real-models.md
+#     make bench-slower  whether any output is slower than its input, in CPU time; FOLDERS=...
 #     make bench-large  the same on models of gigabytes; takes 15 GB of disk
 #     make package   wheel and sdist, checked, installed and run in a fresh environment
 #     make schema    write onnxac/report/*.schema.json anew from the dataclasses
@@ -130,6 +131,10 @@ bench: $(VENV)/made
 real-models: $(VENV)/made
 	$(PIP) install --group compare
 	$(BIN)/python benchmarks/real_models.py build/real-models --fetch -o docs/real-models.md
+
+.PHONY: bench-slower
+bench-slower: $(VENV)/made
+	$(BIN)/python benchmarks/never_slower.py $(FOLDERS)
 
 .PHONY: bench-large
 bench-large: $(VENV)/made
