@@ -10,7 +10,9 @@
 #     make lint      ruff, and its format
 #     make type      mypy, strict, the tests included
 #     make docs      the site, in build/docs
-#     make bench     time and memory of onnxac itself
+#     make bench     onnxac beside its peers on twelve networks, and the tables and plots of it;
+#                    makes environments of 8 GB for them, and takes half an hour
+#     make bench-quick  the same on four networks, printed; takes minutes
 #     make real-models  trained models through onnxac and its peers; writes docs/real-models.md
 #     make bench-slower  whether any output is slower than its input, in CPU time; FOLDERS=...
 #     make bench-large  the same on models of gigabytes; takes 15 GB of disk
@@ -121,11 +123,29 @@ docs: $(VENV)/group-docs
 	$(BIN)/python docs/pictures.py
 	$(BIN)/python -m sphinx --fresh-env -W --keep-going -q docs build/docs
 
+# An environment for the peers, and one for what makes the networks: neither is onnxac's.
+
+BENCH := build/bench
+
+$(BENCH)/%/made: benchmarks/%/requirements.txt
+	$(PYTHON) -m venv $(BENCH)/$*
+	$(BENCH)/$*/bin/python -m pip --disable-pip-version-check --quiet install -r $<
+	@touch $@
+
 .PHONY: bench
-bench: $(VENV)/made
-	-$(PIP) install --group compare
-	$(BIN)/python benchmarks/speed.py
-	$(BIN)/python benchmarks/costs.py
+bench: $(VENV)/made $(BENCH)/peers/made $(BENCH)/networks/made
+	$(BENCH)/networks/bin/python benchmarks/networks/make.py $(BENCH)/models
+	$(BIN)/python benchmarks/compare.py $(BENCH)/models $(BENCH)/peers/bin/python
+	$(BIN)/python benchmarks/figures.py
+
+QUICK := acnet_resnet18 mobileone_s0 ecbsr bert_mini
+
+.PHONY: bench-quick
+bench-quick: $(VENV)/made $(BENCH)/peers/made $(BENCH)/networks/made
+	$(BENCH)/networks/bin/python benchmarks/networks/make.py $(BENCH)/models $(QUICK)
+	$(BIN)/python benchmarks/compare.py $(BENCH)/models $(BENCH)/peers/bin/python \
+		--quick -o $(BENCH)/quick.json
+	$(BIN)/python benchmarks/figures.py $(BENCH)/quick.json --print
 
 .PHONY: real-models
 real-models: $(VENV)/made

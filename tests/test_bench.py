@@ -45,6 +45,26 @@ def test_fewer_convolutions_are_faster() -> None:
     assert latency.provider == "CPUExecutionProvider"
 
 
+def test_openvino_is_another_runtime() -> None:
+    pytest.importorskip("openvino", reason="it is an extra")
+    latency = compare_latency(convs(12), convs(1), runs=9, runtime="openvino")
+    assert latency.before_ms > latency.after_ms > 0
+    assert latency.provider == "OpenVINO CPU"
+    with pytest.raises(UsageError, match=r"no provider 'Abacus' here; available: .*CPU"):
+        compare_latency(convs(1), convs(1), runtime="openvino", provider="Abacus")
+
+
+def test_openvino_is_told_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(UsageError, match=r'pip install "onnxac\[openvino\]"'):
+        compare_latency(convs(1), convs(1), runtime="openvino")
+
+
+def test_an_unknown_runtime_names_the_others() -> None:
+    with pytest.raises(UsageError, match="no runtime 'tvm'; there are onnxruntime, openvino"):
+        compare_latency(convs(1), convs(1), runtime="tvm")
+
+
 def test_one_run_has_no_spread() -> None:
     latency = compare_latency(convs(1), convs(1), runs=1, warmup=0)
     assert (latency.before_spread_ms, latency.after_spread_ms) == (0, 0)

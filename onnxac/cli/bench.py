@@ -20,19 +20,25 @@ def bench(
         int, typer.Option(min=0, metavar="N", help="Runs before them that don't count.")
     ] = 5,
     threads: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Of one run; 0 lets ONNX Runtime choose.")
+        int, typer.Option(min=0, metavar="N", help="Of one run; 0 lets the runtime choose.")
     ] = 1,
+    runtime: Annotated[
+        str, typer.Option(metavar="NAME", help="onnxruntime, or openvino where it is installed.")
+    ] = "onnxruntime",
     provider: Annotated[
-        str, typer.Option(metavar="NAME", help="Execution provider of ONNX Runtime.")
-    ] = "CPUExecutionProvider",
+        str | None,
+        typer.Option(
+            metavar="NAME", help="ONNX Runtime's execution provider, or OpenVINO's device."
+        ),
+    ] = None,
     shape: Shapes = None,
     quiet: Quiet = False,
     verbose: Verbose = 0,
     color: Color = True,
 ) -> None:
-    """Time two models side by side in ONNX Runtime.
+    """Time two models side by side, in ONNX Runtime or OpenVINO.
 
-    They run by turns, with ONNX Runtime's own optimizations on, as deployed. Shown are
+    They run by turns, with the runtime's own optimizations on, as deployed. Shown are
     medians, and the spread of the middle half of the runs.
 
     [not dim cyan]onnxac bench in.onnx out.onnx --runs 200 --shape input:1,3,224,224[/]
@@ -52,6 +58,7 @@ def bench(
                 runs=runs,
                 warmup=warmup,
                 threads=threads,
+                runtime=runtime,
                 provider=provider,
                 shapes=shapes,
             )

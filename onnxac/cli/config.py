@@ -79,6 +79,7 @@ KEYS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "runs": _COUNT,
     "warmup": _COUNT,
     "threads": _COUNT,
+    "runtime": _TEXT,
     "provider": _TEXT,
     "color": _FLAG,
 }

@@ -1,23 +1,22 @@
 """What a rewrite is worth: the latency of two models, measured side by side.
 
 The models run by turns (before, after, before, after, ...), so that a clock that
-throttles or a neighbour that wakes up meets both alike. Unlike in a verification, ONNX
-Runtime's own optimizations are on: that is how models are deployed.
+throttles or a neighbour that wakes up meets both alike. Unlike in a verification, the
+runtime's own optimizations are on: that is how models are deployed.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import onnx
 
 from onnxac.errors import RuntimeFailure, UsageError, VerificationError
 from onnxac.proof.feeds import INTEGER_RANGES, Feed, Fill, make
+from onnxac.proof.runtimes import ONNX_RUNTIME, Runtime, Session, runtime_of
 from onnxac.proof.signature import (
     Model,
     Signature,
@@ -27,7 +26,6 @@ from onnxac.proof.signature import (
     read_model,
     read_signature,
     require_ranks,
-    to_bytes,
     unique_shapes,
 )
 from onnxac.proof.sizes import refine
@@ -45,7 +43,8 @@ def compare_latency(  # noqa: PLR0913 - the two models, and keyword-only options
     runs: int = 50,
     warmup: int = 5,
     threads: int = 1,
-    provider: str = "CPUExecutionProvider",
+    runtime: str = ONNX_RUNTIME,
+    provider: str | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     max_seconds: float = 60.0,
 ) -> Latency:
@@ -54,8 +53,9 @@ def compare_latency(  # noqa: PLR0913 - the two models, and keyword-only options
     before, after  protobufs, or paths (for external data and models over 2 GB)
     runs           of each model; fewer (at least one) when `max_seconds` is over
     warmup         runs of each that are not counted
-    threads        of one inference; 0 lets ONNX Runtime choose
-    provider       execution provider of ONNX Runtime
+    threads        of one inference; 0 lets the runtime choose
+    runtime        `onnxruntime` or, where that is installed, `openvino`
+    provider       execution provider of ONNX Runtime, or device of OpenVINO; the CPU by default
     shapes         of inputs by name; free extents default to batch 1 and 224, or to the
                    first of the usual sizes that the original accepts
 
@@ -64,19 +64,20 @@ def compare_latency(  # noqa: PLR0913 - the two models, and keyword-only options
 
     Raises
     ------
-    UsageError         an option out of range, a provider that is not there, an unknown input
+    UsageError         an option out of range, a runtime or provider that is not there, an
+                       unknown input
     ModelError         a file that can't be read as ONNX
     RuntimeFailure     the original does not load or run
     VerificationError  the model after does not load or run where the original does
     """
     _check(runs, warmup, threads, max_seconds)
-    _check_provider(provider)
+    chosen = runtime_of(runtime, provider)
     original = before if isinstance(before, onnx.ModelProto) else read_model(before)
     signature = read_signature(original)
-    old = _session(before, threads, provider)
+    old = _session(chosen, before, threads)
     if isinstance(old, Exception):
         raise RuntimeFailure(f"the original model itself does not load: {one_line(old)}") from old
-    new = _session(after, threads, provider)
+    new = _session(chosen, after, threads)
     if isinstance(new, Exception):
         raise VerificationError(f"the optimized model does not load: {one_line(new)}") from new
     feeds = _runnable(old, signature, original.graph, shapes or {})
@@ -95,7 +96,7 @@ def compare_latency(  # noqa: PLR0913 - the two models, and keyword-only options
         ratio=old_ms / new_ms,
         runs=len(times[0]),
         threads=threads,
-        provider=provider,
+        provider=chosen.place,
     )
 
 
@@ -108,33 +109,17 @@ def _check(runs: int, warmup: int, threads: int, max_seconds: float) -> None:
         raise UsageError(f"max_seconds={max_seconds} leaves no time: give a positive number")
 
 
-def _check_provider(provider: str) -> None:
-    import onnxruntime as ort
-
-    available = ort.get_available_providers()
-    if provider not in available:
-        raise UsageError(f"no provider {provider!r} here; available: {', '.join(available)}")
-
-
-def _session(model: Model, threads: int, provider: str) -> Any:
-    """An InferenceSession, or the error that ONNX Runtime gave instead."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Errors arrive as exceptions; the log would say them a second time.
-    options.log_severity_level = 4
-    source = to_bytes(model) if isinstance(model, onnx.ModelProto) else os.fspath(model)
-    # ONNX Runtime's exceptions have no common base but Exception.
+def _session(runtime: Runtime, model: Model, threads: int) -> Session | Exception:
+    """A model that is loaded, or the error that the runtime gave instead."""
+    # The exceptions of runtimes have no common base but Exception.
     try:
-        return ort.InferenceSession(source, options, providers=[provider])
+        return runtime.load(model, threads)
     except Exception as error:
         return error
 
 
 def _runnable(
-    session: Any,
+    session: Session,
     signature: Signature,
     graph: onnx.GraphProto,
     shapes: Mapping[str, Sequence[int]],
@@ -157,7 +142,7 @@ def _runnable(
     ) from failure
 
 
-def _attempt(session: Any, feeds: dict[str, Feed]) -> Exception | None:
+def _attempt(session: Session, feeds: dict[str, Feed]) -> Exception | None:
     try:
         session.run(None, feeds)
     except Exception as error:
@@ -166,7 +151,7 @@ def _attempt(session: Any, feeds: dict[str, Feed]) -> Exception | None:
 
 
 def _interleaved(
-    sessions: tuple[Any, Any],
+    sessions: tuple[Session, Session],
     feeds: dict[str, Feed],
     *,
     runs: int,
