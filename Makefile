@@ -65,9 +65,9 @@ $(VENV)/group-integration: $(VENV)/made $(LOCK)
 	-$(PIP) install --constraint $(LOCK) --group integration
 	@touch $@
 
-# So are those of the clusters.
-$(VENV)/group-fleet: $(VENV)/made $(LOCK)
-	-$(PIP) install --constraint $(LOCK) --group fleet
+# So are those of packages that onnxac works with where they are there.
+$(VENV)/group-others: $(VENV)/made $(LOCK)
+	-$(PIP) install --constraint $(LOCK) --group others
 	@touch $@
 
 .PHONY: venv
@@ -91,7 +91,7 @@ demo: $(VENV)/made
 # Checks.
 
 .PHONY: test
-test: $(VENV)/group-test $(VENV)/group-browser $(VENV)/group-integration $(VENV)/group-fleet
+test: $(VENV)/group-test $(VENV)/group-browser $(VENV)/group-integration $(VENV)/group-others
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -rs $(PYTEST)
 
 .PHONY: fuzz

@@ -3,19 +3,19 @@
     model, report = onnxac.optimize("in.onnx")
 
 `optimize` merges what is linear, computes the fused weights in float64, and proves the
-result against ONNX Runtime; `verify` compares any two models the same way. Errors are
-`onnxac.errors`, the report is `onnxac.report`.
+result against ONNX Runtime; `verify` compares any two models the same way, and `diff` shows
+them. Errors are `onnxac.errors`, the report is `onnxac.report`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from onnxac.errors import OnnxacError
 
 if TYPE_CHECKING:
-    from onnxac.pipeline import Options, optimize, optimize_file
-    from onnxac.proof import verify
+    from onnxac.api import diff, inspect, optimize, optimize_file, optimize_many, verify
+    from onnxac.pipeline import Options
     from onnxac.report import Report, Verification
 
 __version__ = "0.1.0"
@@ -24,8 +24,11 @@ __all__ = [
     "Options",
     "Report",
     "Verification",
+    "diff",
+    "inspect",
     "optimize",
     "optimize_file",
+    "optimize_many",
     "verify",
 ]
 
@@ -35,15 +38,19 @@ _LAZY = {
     "Options": "onnxac.pipeline",
     "Report": "onnxac.report",
     "Verification": "onnxac.report",
-    "optimize": "onnxac.pipeline",
-    "optimize_file": "onnxac.pipeline",
-    "verify": "onnxac.proof",
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        from importlib import import_module
+# A type checker, which would take any name for one that there is, does not see this.
+if not TYPE_CHECKING:
 
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name in __all__:
+            from importlib import import_module
+
+            return getattr(import_module(_LAZY.get(name, "onnxac.api")), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -121,6 +121,11 @@ class Options:
     progress: Progress = _silent
     notice: Callable[[str], object] = _silent
 
+    def __post_init__(self) -> None:
+        # A string is a sequence, too, of patterns that nobody means.
+        keep = (self.keep,) if isinstance(self.keep, str) else tuple(self.keep)
+        object.__setattr__(self, "keep", keep)
+
 
 def optimize(model: ModelOrPath, options: Options | None = None) -> tuple[ModelProto, Report]:
     """Merge what is linear, prove it, and say what was done.

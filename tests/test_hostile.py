@@ -19,7 +19,7 @@ from cli_harness import NETWORK, REPVGG, Ran, onnxac
 
 from onnxac import Options, optimize
 from onnxac.cli import run
-from onnxac.diff import Known, draw_page, draw_text, gather
+from onnxac.page import Known, draw_page, draw_text, gather
 from onnxac.render import safe
 from onnxac.render.document import read_report, to_json
 from onnxac.render.explanation import explanation, node_explanation

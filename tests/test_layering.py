@@ -31,7 +31,8 @@ ROWS: list[set[str]] = [
     {"gate"},
     {"fleet"},
     {"render"},
-    {"diff"},
+    {"page"},
+    {"api"},
     {"cli"},
     {"__main__"},
 ]
@@ -44,6 +45,10 @@ ALGEBRA = [
     {"compose"},
     {"__init__"},
 ]
+
+
+# A report prints itself: this module loads the rooms that know how, when it is asked to.
+SHOWN = "report.shown"
 
 
 def modules() -> list[Path]:
@@ -96,6 +101,8 @@ def test_imports_point_up(path: Path) -> None:
     own = dotted(path).split(".")[0]
     for name in imports(path):
         other = name.split(".")[0]
+        if dotted(path) == SHOWN:
+            continue
         if other in KNOWN and other != own:
             assert row_of(other) < row_of(own), f"{own} imports {other}"
 
@@ -150,4 +157,4 @@ def test_every_exported_name_is_there() -> None:
     for name in onnxac.__all__:
         assert getattr(onnxac, name) is not None
     with pytest.raises(AttributeError, match="no attribute"):
-        onnxac.nothing  # noqa: B018
+        onnxac.nothing  # type: ignore[attr-defined]  # noqa: B018

@@ -26,7 +26,7 @@ from onnxac.proof.process import Worker
 SEED = Path("models/onnx/acnet_seed/B.onnx").resolve()
 HEAVY = {"numpy", "onnx", "onnx_graphsurgeon", "onnxruntime", "pydantic"}
 # With the proof in a process of its own, optimizing needs none of these.
-SPARED = {"onnxruntime", "onnx.reference", "numpy.random", "numpy.ma", "pydantic", "onnxac.diff"}
+SPARED = {"onnxruntime", "onnx.reference", "numpy.random", "numpy.ma", "pydantic", "onnxac.page"}
 
 LOADED = "\nimport json, sys\nsys.stderr.write('\\n' + json.dumps(sorted(sys.modules)))"
 

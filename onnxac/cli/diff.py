@@ -69,8 +69,8 @@ def diff(
     for target in filter(None, (output, mapping)):
         _check_output(target, before, after)
     with screen.progress("drawing"):
-        from onnxac.diff import Known, draw_page, draw_text, gather, model_explorer_mapping
         from onnxac.graph.files import read
+        from onnxac.page import Known, draw_page, draw_text, gather, model_explorer_mapping
 
         with at_paths((before, after)) as paths:
             models = read(paths[0]), read(paths[1])

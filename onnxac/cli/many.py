@@ -94,9 +94,7 @@ def optimize_many(
 
 
 def _engine(many: Many) -> Engine:
-    from onnxac.fleet.engines import Dask, Ray
+    from onnxac.fleet.engines import named
     from onnxac.fleet.jobs import Jobs
 
-    if many.engine is None:
-        return Jobs(many.jobs)
-    return Ray() if many.engine == Ray.name else Dask()
+    return Jobs(many.jobs) if many.engine is None else named(many.engine)

@@ -58,7 +58,7 @@ class Extras:
             lambda: to_markdown(result.report, limit=LARGEST_SUMMARY),
         )
         if self.diff is not None and result.before is not None and result.after is not None:
-            from onnxac.diff import render_html
+            from onnxac.page import render_html
 
             write_text(self.diff, render_html(result.before, result.after, result.report))
 

@@ -14,7 +14,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Protocol
 
-from onnxac.errors import MissingExtraError
+from onnxac.errors import MissingExtraError, UsageError
 from onnxac.fleet.task import Task
 from onnxac.report.fleet import Outcome
 
@@ -108,6 +108,14 @@ class Dask:
         return self._distributed.Client(
             n_workers=os.cpu_count(), threads_per_worker=1, dashboard_address=None
         )
+
+
+def named(name: str) -> Engine:
+    """The engine of a name. Raises UsageError where there is none, or its package is missing."""
+    known: dict[str, Callable[[], Engine]] = {Ray.name: Ray, Dask.name: Dask}
+    if name not in known:
+        raise UsageError(f"engine {name!r}: known are {', '.join(known)}")
+    return known[name]()
 
 
 def _extra(module: str, extra: str) -> ModuleType:

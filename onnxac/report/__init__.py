@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import decimal
 import math
+import os
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -207,7 +208,7 @@ def _distance(output: OutputDifference) -> float:
     return math.inf if math.isnan(ratio) else ratio
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verification:
     """The comparison of two models in ONNX Runtime, graph optimizations off.
 
@@ -253,6 +254,14 @@ class Verification:
         """Whether the two models are equal."""
         return self.verdict == EQUAL
 
+    def __str__(self) -> str:
+        from onnxac.report import shown
+
+        return shown.text_of(self)
+
+    def __repr__(self) -> str:
+        return f"<Verification: {self.verdict}, {self.runs} runs>"
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -268,7 +277,7 @@ class Latency:
     provider: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """One run of `optimize`, whole.
 
@@ -318,3 +327,36 @@ class Report:
     def from_dict(data: Mapping[str, Any]) -> Report:
         """The report that `to_dict` wrote. Raises TypeError where the schema does not allow it."""
         return typing.cast("Report", build(Report, data))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it as the name ends: .json, .md, .html or .txt.
+
+        Raises UsageError for another ending, OutputError where it can't be written.
+        """
+        from onnxac.report import shown
+
+        shown.save(self, path)
+
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame with a row for each fusion.
+
+        Raises MissingExtraError where pandas is not installed.
+        """
+        from onnxac.report import shown
+
+        return shown.frame_of(shown.fusion_rows(self), shown.FUSION_COLUMNS)
+
+    def __str__(self) -> str:
+        from onnxac.report import shown
+
+        return shown.text_of(self)
+
+    def __repr__(self) -> str:
+        from onnxac.report import shown
+
+        return f"<Report: {shown.line_of(self)}>"
+
+    def _repr_html_(self) -> str:
+        from onnxac.report import shown
+
+        return shown.html_of(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,7 +42,7 @@ class Outcome:
     key: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FleetReport:
     """One run over many models.
 
@@ -72,3 +73,22 @@ class FleetReport:
     def from_dict(data: Mapping[str, Any]) -> FleetReport:
         """What `to_dict` wrote. Raises TypeError where the schema does not allow it."""
         return typing.cast("FleetReport", build(FleetReport, data))
+
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame with a row for each model.
+
+        Raises MissingExtraError where pandas is not installed.
+        """
+        from onnxac.report import shown
+
+        return shown.frame_of(shown.model_rows(self), shown.MODEL_COLUMNS)
+
+    def __str__(self) -> str:
+        from onnxac.report import shown
+
+        return shown.text_of(self)
+
+    def __repr__(self) -> str:
+        states = Counter(o.state for o in self.outcomes)
+        told = ", ".join(f"{number} {state}" for state, number in states.items())
+        return f"<FleetReport: {told}>"

@@ -12,7 +12,7 @@ from diff_models import acnet, if_node, reported
 from onnx import helper
 from test_diff_page import HOSTILE
 
-from onnxac.diff import netron, render_html
+from onnxac.page import netron, render_html
 
 Open = Callable[..., Any]
 

@@ -10,7 +10,7 @@ import pytest
 from diff_models import acnet, if_node, reported
 from onnx import ModelProto, helper, numpy_helper
 
-from onnxac.diff import Counterpart, match
+from onnxac.page import Counterpart, match
 
 REMOVED = (0, 1, 2, 3, 4, 6, 7, 8, 9, 10)
 GROUPS = (Counterpart((0, 1, 2, 3, 4), (0,)), Counterpart((6, 7, 8, 9, 10), (2,)))

@@ -16,7 +16,7 @@ import pytest
 from diff_models import acnet, info, proof, reported
 from onnx import ModelProto
 
-from onnxac.diff import render_html
+from onnxac.page import render_html
 from onnxac.report import Certificate, CertifiedSource, Refusal, Report, Verification
 
 HOSTILE = {

@@ -11,8 +11,8 @@ from diff_models import acnet, fusion, info, reported
 from onnx import ModelProto
 from rich.console import Console
 
-from onnxac.diff import Known, draw_text, gather, match, model_explorer_mapping
-from onnxac.diff.drawing import draw
+from onnxac.page import Known, draw_text, gather, match, model_explorer_mapping
+from onnxac.page.drawing import draw
 from onnxac.render import numbers as n
 from onnxac.render.columns import UNLIMITED
 from onnxac.render.lattice import Lattice

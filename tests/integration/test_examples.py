@@ -53,6 +53,28 @@ def test_a_fleet_gives_the_same_bytes_on_each_engine(engine: str, package: str) 
     assert "all bytes are the same" in said
 
 
+def test_the_notebook_runs_from_top_to_bottom() -> None:
+    if any(importlib.util.find_spec(p) is None for p in ("nbclient", "ipykernel", "pandas")):
+        pytest.skip("nbclient, ipykernel or pandas is not installed")
+    # In a process of its own: a kernel leaves sockets behind, and event loops.
+    code = (
+        "import nbformat, nbclient\n"
+        "book = nbformat.read('notebook.ipynb', 4)\n"
+        "nbclient.NotebookClient(book, timeout=300).execute()\n"
+        "print(*(o.get('data', o).keys() for c in book.cells for o in c.get('outputs', ())))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=EXAMPLES,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "JUPYTER_PLATFORM_DIRS": "1"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("text/html") == 3
+
+
 def test_a_pytorch_model_is_exported_fused_and_run(tmp_path: Path) -> None:
     """ONNXAC_TORCH_PYTHON may name a Python that has PyTorch, where this one has not."""
     python = os.environ.get("ONNXAC_TORCH_PYTHON", sys.executable)

@@ -132,25 +132,28 @@ def _file(info: ModelInfo, fallback: str) -> Markup:
 
 
 def _bench(facts: Facts, items: Markup, panes: Panes) -> Markup:
-    merged = facts.report is not None
-    found = len(facts.report.changes) if facts.report else len(facts.matching.counterparts)
-    title = tag(
-        "h2",
-        "Merged " if merged else "Changed ",
-        tag("span", numbers.count(found), class_="n"),
-        id="changes",
-    )
     rail = tag(
         "div",
-        tag("header", title, _legend(facts), _search(facts)),
-        _list(items, found),
+        tag("header", heading(facts), _legend(facts), _search(facts)),
+        listed(facts, items),
         class_="rail",
     )
     return tag("section", rail, panes.section, class_="bench", aria_labelledby="changes")
 
 
-def _list(items: Markup, found: int) -> Markup:
-    if not found:
+def heading(facts: Facts) -> Markup:
+    """What the list of changes is called, and how many there are."""
+    text = "Merged " if facts.report is not None else "Changed "
+    return tag("h2", text, tag("span", numbers.count(_found(facts)), class_="n"), id="changes")
+
+
+def _found(facts: Facts) -> int:
+    return len(facts.report.changes) if facts.report else len(facts.matching.counterparts)
+
+
+def listed(facts: Facts, items: Markup) -> Markup:
+    """The cards as a list, or that there are none."""
+    if not _found(facts):
         return tag("p", "The two graphs have the same nodes.", class_="dim")
     empty = tag("p", "Nothing matches.", class_="dim", id="nothing", hidden=True)
     return join((tag("ol", items, class_="cards"), empty))
