@@ -190,7 +190,7 @@ RESOLVE = $(BIN)/uv pip compile --quiet --no-annotate --python-version 3.10
 lock: $(VENV)/made
 	$(PIP) install --group lock
 	$(RESOLVE) --upgrade --universal --custom-compile-command "make lock" --output-file $(LOCK) \
-		--group dev --group package --group fleet --group lock $(NOT_LOCKED:%=--no-emit-package %)
+		--group dev --group package --group others --group lock $(NOT_LOCKED:%=--no-emit-package %)
 
 # The lowest numpy has no wheels for newer Pythons. Tests in exact arithmetic are left out, since
 # older runtimes round a BatchNormalization otherwise, and how long help is, since it is longer there.

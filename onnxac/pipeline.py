@@ -458,7 +458,12 @@ def _fused(
     if options.equalize:
         request = Request(options.exact_factors, stay.named, stay.kept, without)
         equalized = equalize(original, seen.facts, applied.dims, request)
-    result = assemble(original, freeze=options.freeze_initializers, store=store)
+    result = assemble(
+        original,
+        freeze=options.freeze_initializers,
+        store=store,
+        misstated=facts.misstated(),
+    )
     return result, Report(
         before=model_info(
             original.proto,

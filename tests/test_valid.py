@@ -59,3 +59,29 @@ def test_a_constant_that_kept_constants_read_too(make: object) -> None:
     assert operators(after) == {"ConstantOfShape": 1, "Reshape": 1, "Add": 1}
     assert report.verification is not None
     assert report.verification.passed
+
+
+def test_what_is_told_of_shapes_and_is_not_so_goes() -> None:
+    """Runtimes lay out memory by what the file tells: here x and z would share a buffer."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="conv"),
+        helper.make_node("Mul", ["c", "two"], ["m"], name="mul"),
+        helper.make_node("Relu", ["m"], ["r"], name="relu"),
+        helper.make_node("Transpose", ["r"], ["y"], name="transpose", perm=[0, 2, 3, 1]),
+    ]
+    told = [
+        helper.make_tensor_value_info("m", TensorProto.FLOAT, ["B", 5, 6, 3]),
+        helper.make_tensor_value_info("r", TensorProto.FLOAT, ["B", 3, 5, 6]),
+    ]
+    weights = [
+        numpy_helper.from_array(np.ones((3, 2, 1, 1), np.float32), "w"),
+        numpy_helper.from_array(np.array(2, np.float32), "two"),
+    ]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["B", 2, 5, 6])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["B", 5, 6, 3])
+    graph = helper.make_graph(nodes, "g", [x], [y], weights, value_info=told)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    after, report = optimize(model)
+    assert report.fusions
+    assert [v.name for v in after.graph.value_info] == ["r"]
+    onnx.shape_inference.infer_shapes(after, strict_mode=True)

@@ -6,7 +6,7 @@ not keep stay in the original protobuf: a node that nobody touched comes out byt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -130,14 +130,21 @@ def _subgraphs(nodes: Iterable[NodeProto]) -> Iterator[GraphProto]:
                     yield from _subgraphs(inner.node)
 
 
-def assemble(model: Model, *, freeze: bool = False, store: Store | None = None) -> ModelProto:
+def assemble(
+    model: Model,
+    *,
+    freeze: bool = False,
+    store: Store | None = None,
+    misstated: Collection[str] = (),
+) -> ModelProto:
     """The protobuf of the graph as it is now, with everything that nobody touched as it was.
 
     Initializers that nothing mentions go. Those that are graph inputs too, which a caller may
     give, stay where nothing has mentioned them from the beginning.
 
-    freeze  initializers are no graph inputs any more
-    store   takes the weights that were added, so that they need no memory
+    freeze     initializers are no graph inputs any more
+    store      takes the weights that were added, so that they need no memory
+    misstated  tensors of which the file tells what is not so; the result tells nothing of them
     """
     old = model.proto
     new = ModelProto()
@@ -162,7 +169,9 @@ def assemble(model: Model, *, freeze: bool = False, store: Store | None = None) 
     new.graph.node.extend(_export_node(model, n) for n in model.graph.nodes)
     added = {t.name: t for n in model.graph.nodes for t in n.inputs if isinstance(t, gs.Constant)}
     tensors = [_export_constant(t, store) for t in added.values()]
-    _export_tensors(model, new, tensors, freeze and old.ir_version >= 4)
+    produced = _export_tensors(model, new, tensors, freeze and old.ir_version >= 4)
+    told = (v for v in old.graph.value_info if v.name in produced and v.name not in misstated)
+    new.graph.value_info.extend(told)
     return new
 
 
@@ -211,9 +220,9 @@ def _export_constant(constant: gs.Constant, store: Store | None) -> TensorProto:
 
 def _export_tensors(
     model: Model, new: ModelProto, added: Sequence[TensorProto], freeze: bool
-) -> None:
+) -> set[str]:
+    """Hand on initializers and inputs; names of all tensors that there are."""
     old = model.proto.graph
-
     before, after = _mentioned(model.proto, old), _mentioned(model.proto, new.graph)
     optional = {i.name for i in old.input} if model.proto.ir_version >= 4 else set[str]()
     gone = {t.name for t in old.initializer} - after
@@ -229,5 +238,4 @@ def _export_tensors(
         new.graph.input.extend(
             onnx.helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in added
         )
-    produced = after.union(*(n.output for n in new.graph.node))
-    new.graph.value_info.extend(v for v in old.value_info if v.name in produced)
+    return after.union(*(n.output for n in new.graph.node))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, TypeProto, numpy_helper
+from onnx import NodeProto, TensorProto, TypeProto, ValueInfoProto, numpy_helper
 from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError, infer_node_outputs
 
@@ -64,6 +64,26 @@ class Facts(Shapes):
 
     def _note(self, name: str, kind: TypeProto) -> None:
         self._types[name] = self.define(name, kind)
+
+    def misstated(self) -> frozenset[str]:
+        """Tensors of whose type or shape the file tells something else than what their node makes.
+
+        Most runtimes infer them anew; but memory may be laid out by what is told.
+        """
+        return frozenset(v.name for v in self._proto.graph.value_info if self._is_misstated(v))
+
+    def _is_misstated(self, told: ValueInfoProto) -> bool:
+        dtype, shape = self.dtype(told.name), self.shape(told.name)
+        tensor = told.type.tensor_type
+        if dtype and tensor.elem_type and dtype != tensor.elem_type:
+            return True
+        if shape is None or not tensor.HasField("shape"):
+            return False
+        dims = tensor.shape.dim
+        return len(dims) != len(shape) or any(
+            isinstance(n, int) and d.HasField("dim_value") and n != d.dim_value
+            for d, n in zip(dims, shape, strict=True)
+        )
 
     def fault(self, name: str) -> str | None:
         """What is wrong with the node that makes the tensor; None where nothing is known to be."""

@@ -295,10 +295,11 @@ class Shapes(Constants):
 
 def _is_whole(value: Any) -> bool:
     """Whether a constant holds whole numbers only."""
-    # Beyond that, and infinite, it holds no extents.
-    return value.dtype.kind != "f" or bool(
-        np.all((value == np.floor(value)) & (abs(value) < 2**53))
-    )
+    if value.dtype.kind != "f":
+        return True
+    # Beyond that, and infinite, it holds no extents. Half precision can't hold the limit itself.
+    wide = value.astype(np.float64)
+    return bool(np.all((wide == np.floor(wide)) & (abs(wide) < 2**53)))
 
 
 def attributes(node: NodeProto) -> dict[str, Any]:

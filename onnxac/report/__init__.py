@@ -326,7 +326,10 @@ class Report:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Report:
         """The report that `to_dict` wrote. Raises TypeError where the schema does not allow it."""
-        return typing.cast("Report", build(Report, data))
+        report = typing.cast("Report", build(Report, data))
+        if report.schema != SCHEMA_VERSION:
+            raise TypeError(f"schema has to be {SCHEMA_VERSION}")
+        return report
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as the name ends: .json, .md, .html or .txt.

@@ -150,7 +150,7 @@ def test_classifiers_name_the_versions_that_are_tested() -> None:
 def test_every_tool_of_development_is_pinned() -> None:
     pinned = {canonical(n) for n in re.findall(r"(?m)^([\w.-]+)==", LOCK.read_text("utf-8"))}
     groups = PROJECT["dependency-groups"]
-    for group in ("test", "fleet", "browser", "integration", "lint", "docs", "package", "lock"):
+    for group in ("test", "others", "browser", "integration", "lint", "docs", "package", "lock"):
         names = {canonical(re.split(r"[<>=;\[ ]", one)[0]) for one in groups[group]}
         assert names <= pinned, f"{group}: run `make lock`"
 

@@ -49,7 +49,6 @@ def _inferred(model: ModelProto) -> dict[str, list[int | None]]:
     graph.node.extend(own.node)
     graph.input.extend(own.input)
     graph.output.extend(own.output)
-    graph.value_info.extend(own.value_info)
     given = {i.name for i in own.input}
     for tensor in own.initializer:
         # Shapes are computed from small integers; of the rest, the shape is enough.
