@@ -2,7 +2,7 @@
 
     python benchmarks/figures.py [results.json] [--print]
 
-Prints all of it, or writes docs/pictures/speedup.svg and growth.svg, and what stands between
+Prints all of it, or writes docs/measured/speedup.svg and growth.svg, and what stands between
 `<!-- networks -->` and `<!-- end networks -->` in docs/benchmarks.md (all of it) and, of a run that
 was not a short one, in README.md (the picture and ten rows).
 """
@@ -20,7 +20,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-PICTURES = Path("docs/pictures")
+PICTURES = Path("docs/measured")
 ONNXAC, UNPROVEN, DEPLOY = "onnxac", "onnxac --no-verify", "deploy"
 PEERS = ("onnxsim", "onnxslim", "onnxoptimizer", "onnxscript", "onnxruntime")
 TOOLS = (ONNXAC, UNPROVEN, *PEERS)
@@ -165,7 +165,7 @@ def missed(results: Result) -> Iterator[str]:
 def whole(results: Result) -> Iterator[str]:
     networks = results["networks"]
     yield f"{about(results)}\n"
-    yield "![Speed-up of each tool's output, by network](pictures/speedup.svg)\n"
+    yield "![Speed-up of each tool's output, by network](measured/speedup.svg)\n"
     yield "### Speed-up of what comes out\n"
     yield "The input's time of an inference over the output's, medians, by turns."
     yield "ONNX Runtime, 1 thread:\n"
@@ -188,7 +188,7 @@ def whole(results: Result) -> Iterator[str]:
     if not results["chains"]:
         return
     yield "### How the tool's time grows\n"
-    yield "![Seconds of each tool against nodes](pictures/growth.svg)\n"
+    yield "![Seconds of each tool against nodes](measured/growth.svg)\n"
     yield "Seconds of the process, on chains of ACNet blocks:\n"
     yield from growth(results["chains"])
 
@@ -230,9 +230,8 @@ class Picture:
             self.text(x + 9, y, label)
             x += 24 + 7 * len(label)
 
-    def save(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join([*self.parts, "</svg>"]) + "\n", "utf-8")
+    def __str__(self) -> str:
+        return "\n".join([*self.parts, "</svg>"]) + "\n"
 
 
 def speedup_picture(networks: Sequence[Result]) -> Picture:
@@ -315,6 +314,14 @@ def growth_picture(lengths: Sequence[Result]) -> Picture:
 # Where it goes.
 
 
+def pictures(results: Result) -> dict[str, str]:
+    """The plots, by their files' names."""
+    drawn = {"speedup.svg": str(speedup_picture(results["networks"]))}
+    if results["chains"]:
+        drawn["growth.svg"] = str(growth_picture(results["chains"]))
+    return drawn
+
+
 def put(path: Path, lines: Iterator[str]) -> None:
     """Replace what stands between the marks of a page."""
     text = path.read_text("utf-8")
@@ -345,9 +352,9 @@ def main() -> None:
     if given.print:
         print("\n".join(whole(results)))
         return
-    speedup_picture(results["networks"]).save(ROOT / PICTURES / "speedup.svg")
-    if results["chains"]:
-        growth_picture(results["chains"]).save(ROOT / PICTURES / "growth.svg")
+    (ROOT / PICTURES).mkdir(exist_ok=True)
+    for name, drawn in pictures(results).items():
+        (ROOT / PICTURES / name).write_text(drawn, "utf-8")
     put(ROOT / "docs" / "benchmarks.md", whole(results))
     if not results["short"]:
         put(ROOT / "README.md", readme(results))

@@ -30,6 +30,7 @@ from onnxac.graph.files import (
 from onnxac.graph.fixed import fixed, unmatched
 from onnxac.graph.model import Model, Store, assemble, from_proto
 from onnxac.inference.facts import Facts
+from onnxac.kinds import unknown
 from onnxac.planning.plan import make_plan
 from onnxac.planning.reordering import reorder
 from onnxac.planning.statistics import digest_of, model_info
@@ -48,7 +49,6 @@ from onnxac.report import (
     Report,
     Verification,
 )
-from onnxac.report.kinds import unknown
 from onnxac.rewriting import changes as account
 from onnxac.rewriting.rewrite import Rewriter
 from onnxac.simplifying import join_reshapes, settle_operands, share_constants, simplify
@@ -89,7 +89,7 @@ class Options:
     exact_factors        by factors that are no powers of two: ranges are more alike, and weights
                          are rounded once more
     keep                 name patterns of nodes to leave alone
-    without              kinds of rewrites (`onnxac.report.kinds`) to leave out
+    without              kinds of rewrites (`onnxac.kinds`) to leave out
     seeds                number of seeds of the proof's inputs
     shapes               input name → shape, where the proof is to use that one only
     tolerance            largest relative error, instead of the one derived from the dtype

@@ -13,10 +13,9 @@ from test_upsampling import decoder
 
 from onnxac.cli import run
 from onnxac.errors import UsageError
+from onnxac.kinds import KINDS, kind_of
 from onnxac.lowering import RULES
-from onnxac.lowering.kinds import kind_of
 from onnxac.pipeline import Options, inspect, optimize
-from onnxac.report.kinds import KINDS
 
 ROOT = Path(__file__).parent.parent
 # These only ever hand on what they read, or make nothing of it.

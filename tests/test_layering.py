@@ -17,7 +17,7 @@ PACKAGE = Path(onnxac.__file__).parent
 # From the bottom up: a room imports only from rows above its own, and rooms of one row don't
 # import each other. The report stands near the top because it is data that every stage speaks.
 ROWS: list[set[str]] = [
-    {"errors", "report", "algebra"},
+    {"errors", "kinds", "report", "algebra"},
     {"disk", "wire"},
     {"graph"},
     {"inference"},

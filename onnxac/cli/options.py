@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from onnxac.errors import UsageError
-from onnxac.report.kinds import KINDS, unknown
+from onnxac.kinds import KINDS, unknown
 
 # Standard input or output, in place of a path.
 STDIO = "-"

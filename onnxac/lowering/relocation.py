@@ -55,7 +55,7 @@ _Role = Literal["data", "shape", "index"]
 class Region:
     """Nodes that compute `tensor` from `source`; `inner` are needed for nothing else.
 
-    kind  of rewrite that it is a part of (`report.kinds`)
+    kind  of rewrite that it is a part of (`onnxac.kinds`)
     """
 
     tensor: str

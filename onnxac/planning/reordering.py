@@ -24,7 +24,7 @@ from onnxac.graph.model import Model
 from onnxac.inference.constants import OLDEST_OPSET
 from onnxac.inference.dims import static
 from onnxac.inference.facts import Facts
-from onnxac.lowering.kinds import kind_of
+from onnxac.kinds import kind_of
 from onnxac.planning.editing import Editor
 from onnxac.planning.horizontal import Stack
 from onnxac.planning.scales import scale_last
@@ -60,7 +60,7 @@ def reorder(
 
     left     outputs of nodes to leave alone
     without  tensors that nothing is moved for: a change that ended in one did not hold
-    kinds    those of rewrites (`report.kinds`) that are left out
+    kinds    those of rewrites (`onnxac.kinds`) that are left out
 
     Ensures that every tensor which keeps its name keeps its value. `facts` are not touched.
     """

@@ -13,8 +13,8 @@ from onnxac.graph.model import Model
 from onnxac.graph.operators import is_standard, traits
 from onnxac.graph.reachable import alive
 from onnxac.inference.facts import Facts
+from onnxac.kinds import kind_of
 from onnxac.lowering import Context, Lowered, lower
-from onnxac.lowering.kinds import kind_of
 from onnxac.lowering.relocation import Region, Regions
 from onnxac.planning.cost import Cost
 from onnxac.planning.folding import Folding
@@ -37,7 +37,7 @@ class Survey:
     named        tensors needed by their very name: outputs, and what subgraphs read
     folding      which computed constants will be stored
     blocked      nodes that could have been linear, and why they are not
-    kinds        number of a node → the kind of rewrite that it takes part in (`report.kinds`)
+    kinds        number of a node → the kind of rewrite that it takes part in (`onnxac.kinds`)
     """
 
     facts: Facts

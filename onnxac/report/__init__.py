@@ -138,7 +138,7 @@ class Fusion:
 
     `removed` and `added` name nodes of the graph before and after; `macs_before`
     and `macs_after` count the nodes concerned only. `kinds` are those of the rewrites in it, as
-    `--without` and `onnxac.report.kinds` name them. `certificate` says what was shown of
+    `--without` and `onnxac.kinds` name them. `certificate` says what was shown of
     it, None where nobody looked.
     """
 

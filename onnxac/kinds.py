@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 
 KINDS: Mapping[str, str] = {
     "affine": "BatchNormalization, scales and shifts go into an operator beside them",
@@ -18,12 +17,36 @@ KINDS: Mapping[str, str] = {
     "shuffles": "channels are chosen, or change places, within a kernel",
     "upsample": "a Resize by a whole factor goes into, or behind, what reads it",
 }
+_OPERATORS = {
+    "affine": "BatchNormalization Mul Div Neg",
+    "borders": "Pad Slice",
+    "branches": "Conv ConvTranspose Add Sub Sum Mean",
+    "casts": "Cast",
+    "concat": "Concat Split",
+    "focus": "SpaceToDepth",
+    "layout": "Transpose Reshape Flatten Squeeze Unsqueeze Expand Tile",
+    "pools": "AveragePool GlobalAveragePool ReduceMean ReduceSum",
+    "products": "MatMul Gemm Einsum",
+    "shuffles": "Gather",
+    "upsample": "Resize Upsample",
+}
+_KIND_OF = {op: kind for kind, ops in _OPERATORS.items() for op in ops.split()}
+
+
+def kind_of(op: str) -> str | None:
+    """Which kind of rewrite an operator of the standard takes part in.
+
+    None for one that only hands on what it reads.
+    """
+    return _KIND_OF.get(op)
 
 
 def unknown(kinds: Iterable[str]) -> str | None:
     """What to tell of a name that is no kind's; None where all are."""
     for kind in kinds:
         if kind not in KINDS:
+            from difflib import get_close_matches
+
             close = get_close_matches(kind, KINDS, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(KINDS)}"
             return f"--without {kind}: no kind of rewrites is called so; {hint}"
