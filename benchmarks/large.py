@@ -25,7 +25,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper
 
-from onnxac.wire import point
+from onnxac.storage.wire import point
 
 CHANNELS = 1024
 LARGE, SMALL = (CHANNELS, CHANNELS, 3, 3), (CHANNELS, CHANNELS, 1, 1)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from onnxac import pipeline, proof
 from onnxac.errors import UsageError
-from onnxac.graph.files import read
+from onnxac.options import Options, Progress
 from onnxac.page.comparison import Comparison
-from onnxac.pipeline import ModelOrPath, Options, Progress
+from onnxac.pipeline import ModelOrPath
 from onnxac.proof import Settings
 from onnxac.report import Report, Verification
 from onnxac.report.fleet import FleetReport
+from onnxac.storage.files import read
 
 if TYPE_CHECKING:
     from onnx import ModelProto

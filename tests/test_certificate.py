@@ -14,10 +14,10 @@ from cli_harness import MODELS
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from planting import fused, one_weight
 
-from onnxac.graph.files import read
 from onnxac.pipeline import Options, optimize
 from onnxac.proof.certificate import AIM, certify
 from onnxac.report import FAILS, HOLDS, OPEN, Fusion, Report
+from onnxac.storage.files import read
 
 TRIES = 100
 EXPORTS = sorted((MODELS / "onnx").glob("*/*.onnx"))

@@ -9,9 +9,9 @@ import pytest
 from cli_harness import MODELS, onnxac
 from planting import FAULTS, Fault, fused, one_weight
 
-from onnxac.graph.files import read
 from onnxac.proof.certificate import certify
 from onnxac.report import FAILS
+from onnxac.storage.files import read
 
 TRIES = 100
 

@@ -92,7 +92,7 @@ def test_memory_is_short(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> No
     def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("onnxac.pipeline.survey", fail)
+    monkeypatch.setattr("onnxac.stages.survey", fail)
     assert run(["optimize", str(ACNET), "out.onnx"]) == 2
     assert capsys.readouterr().err.startswith("onnxac: error: out of memory")
 
@@ -150,7 +150,7 @@ def test_a_bug_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> 
     def fail(*_: object, **__: object) -> None:
         raise KeyError("surprise")
 
-    monkeypatch.setattr("onnxac.pipeline.survey", fail)
+    monkeypatch.setattr("onnxac.stages.survey", fail)
     assert run(["optimize", str(ACNET), "out.onnx"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("onnxac: error: a bug in onnxac, please report it: KeyError: 'surprise'")

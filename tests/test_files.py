@@ -16,13 +16,13 @@ import pytest
 from exact import feeds, operators, run
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from onnxac import pipeline
-from onnxac.disk import PREFIX, Workspace
+from onnxac import stages
 from onnxac.errors import ModelError, OutputError, VerificationError
-from onnxac.graph.draft import Draft
-from onnxac.graph.files import data_range, external_tensors, read
 from onnxac.graph.model import assemble
 from onnxac.pipeline import Options, optimize, optimize_file
+from onnxac.storage.disk import PREFIX, Workspace
+from onnxac.storage.draft import Draft
+from onnxac.storage.files import data_range, external_tensors, read
 
 QUICK = Options(verify=False)
 
@@ -192,7 +192,7 @@ def test_a_mismatch_writes_nothing(
         made.graph.node.append(helper.make_node("Neg", ["before"], [name]))
         return made
 
-    monkeypatch.setattr(pipeline, "assemble", broken)
+    monkeypatch.setattr(stages, "assemble", broken)
     with pytest.raises(VerificationError):
         optimize_file(source, old)
     assert_untouched(old, "in.onnx")
@@ -216,7 +216,7 @@ def test_an_interrupt_writes_nothing(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("onnxac.pipeline.survey", stop)
+    monkeypatch.setattr("onnxac.stages.survey", stop)
     with pytest.raises(KeyboardInterrupt):
         optimize_file(source, old, QUICK)
     assert_untouched(old, "in.onnx")
@@ -252,7 +252,7 @@ def locked(tmp_path: Path) -> Iterator[Path]:
 def test_a_folder_that_can_not_be_written_fails_early(
     source: Path, locked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onnxac.pipeline.survey", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr("onnxac.stages.survey", lambda *_: pytest.fail("too late"))
     with pytest.raises(OutputError):
         optimize_file(source, locked / "out.onnx", QUICK)
 
@@ -383,7 +383,7 @@ def test_an_invalid_result_is_not_written(
         model.graph.initializer.append(model.graph.initializer[0])
         return model
 
-    monkeypatch.setattr("onnxac.pipeline.assemble", doubled)
+    monkeypatch.setattr("onnxac.stages.assemble", doubled)
     with pytest.raises(VerificationError, match="not valid ONNX"):
         optimize_file(source, old, QUICK)
     assert_untouched(old, "in.onnx")

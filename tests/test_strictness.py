@@ -17,12 +17,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxac.disk import write_text
 from onnxac.pipeline import Options, inspect, optimize, optimize_file
 from onnxac.proof import Settings, verify
 from onnxac.proof.compare import gap
 from onnxac.proof.judge import Judge
 from onnxac.proof.process import Worker
+from onnxac.storage.disk import write_text
 
 Array = NDArray[Any]
 FLOAT = TensorProto.FLOAT

@@ -12,14 +12,13 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto, numpy_helper
 from test_files import acnet, names
 
-from onnxac import wire
 from onnxac.errors import ModelError
-from onnxac.graph import draft
-from onnxac.graph.draft import Draft
-from onnxac.graph.files import external_tensors, is_single, read, read_lazily
 from onnxac.pipeline import Options, inspect, optimize_file
 from onnxac.proof import verify
 from onnxac.proof.noise import data_of, remove_noisy, write_noisy
+from onnxac.storage import draft, wire
+from onnxac.storage.draft import Draft
+from onnxac.storage.files import external_tensors, is_single, read, read_lazily
 
 
 @pytest.fixture(autouse=True)

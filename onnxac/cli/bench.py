@@ -46,9 +46,9 @@ def bench(
     screen = screen_of(context, quiet, verbose, color)
     shapes = shapes_from(shape)
     with screen.progress("timing"):
-        from onnxac.graph.files import read
         from onnxac.proof.latency import compare_latency
         from onnxac.render.latency import latency
+        from onnxac.storage.files import read
 
         with at_paths([before, after]) as paths:
             for path in paths:

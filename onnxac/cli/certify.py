@@ -42,11 +42,11 @@ def certify(
     """
     screen = screen_of(context, quiet, verbose, color)
     with screen.progress("certifying"):
-        from onnxac.graph.files import read
         from onnxac.planning.statistics import digest_of
         from onnxac.proof.certificate import certify as examine
         from onnxac.render.certificates import certificates, verdict
         from onnxac.render.document import read_report
+        from onnxac.storage.files import read
 
         told = read_report(report)
         tick = partial(screen.step, "certifying")

@@ -16,8 +16,8 @@ import typer
 from onnxac.cli.options import After, Before, Color, Quiet, Verbose, flag
 from onnxac.cli.screen import screen_of
 from onnxac.cli.streams import at_paths
-from onnxac.disk import check_text, write_text
 from onnxac.errors import UsageError
+from onnxac.storage.disk import check_text, write_text
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -69,8 +69,8 @@ def diff(
     for target in filter(None, (output, mapping)):
         _check_output(target, before, after)
     with screen.progress("drawing"):
-        from onnxac.graph.files import read
         from onnxac.page import Known, draw_page, draw_text, gather, model_explorer_mapping
+        from onnxac.storage.files import read
 
         with at_paths((before, after)) as paths:
             models = read(paths[0]), read(paths[1])

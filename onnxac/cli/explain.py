@@ -56,9 +56,9 @@ def explain(
     require_equalize(equalize, exact_factors)
     with screen.progress("looking"):
         from onnxac.cli.lookup import find_node
-        from onnxac.graph.files import read
         from onnxac.pipeline import Options, inspect
         from onnxac.render.explanation import explanation, node_explanation
+        from onnxac.storage.files import read
 
         options = Options(
             keep=tuple(keep or ()),

@@ -11,8 +11,8 @@ import typer
 from onnxac.cli.options import STDIO
 from onnxac.cli.outputs import identity
 from onnxac.cli.screen import Screen
-from onnxac.disk import check_text, write_text
 from onnxac.errors import UsageError
+from onnxac.storage.disk import check_text, write_text
 
 if TYPE_CHECKING:
     from onnxac.gate import Finding

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnxac.cli.options import STDIO
-from onnxac.disk import append_text, check_text, write_text
 from onnxac.errors import UsageError
 from onnxac.render import safe
+from onnxac.storage.disk import append_text, check_text, write_text
 
 if TYPE_CHECKING:
     from onnxac.cli.transform import Result

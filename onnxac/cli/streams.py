@@ -44,7 +44,7 @@ def abandon(number: int) -> None:
 
 def model_from_stdin() -> ModelProto:
     """The checked model on standard input. Raises ModelError, or UsageError on a terminal."""
-    from onnxac.graph.files import check, external_tensors, parse
+    from onnxac.storage.files import check, external_tensors, parse
 
     if sys.stdin.isatty():
         raise UsageError(f"{NAME} is a terminal; pipe a model into it")
@@ -63,7 +63,7 @@ def at_paths(places: Sequence[Path]) -> Iterator[list[Path]]:
         return
     if sum(str(p) == STDIO for p in places) > 1:
         raise UsageError(f"{NAME} holds one model only; give the other one as a file")
-    from onnxac.disk import scratch
+    from onnxac.storage.disk import scratch
 
     model = model_from_stdin()
     with scratch() as workspace:

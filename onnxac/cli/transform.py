@@ -11,10 +11,10 @@ from onnx import ModelProto
 from onnxac.cli.options import STDIO
 from onnxac.cli.streams import model_from_stdin
 from onnxac.errors import UsageError
-from onnxac.graph.draft import Draft
-from onnxac.graph.files import external_tensors, read
 from onnxac.pipeline import Options, left_alone, optimize, optimize_file
 from onnxac.report import Report
+from onnxac.storage.draft import Draft
+from onnxac.storage.files import external_tensors, read
 
 
 @dataclass(frozen=True)

@@ -90,10 +90,10 @@ def verify(
     from onnxac.proof.spawn import ahead
 
     with ahead(), screen.progress("comparing"):
-        from onnxac.graph.files import read
         from onnxac.proof import Settings, raise_if_failed
         from onnxac.proof import verify as compare
         from onnxac.render.proof import proof
+        from onnxac.storage.files import read
 
         settings = Settings(
             seeds=seeds,

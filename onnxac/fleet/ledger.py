@@ -13,13 +13,14 @@ from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
 
-from onnxac.disk import append_text, write_text
 from onnxac.fleet.task import Task
-from onnxac.graph.files import data_files
-from onnxac.pipeline import Options, tools
+from onnxac.options import Options
 from onnxac.planning.statistics import digest_of
 from onnxac.report.fleet import OPTIMIZED, SKIPPED, UNCHANGED, Outcome
 from onnxac.report.form import build, plain
+from onnxac.stages import tools
+from onnxac.storage.disk import append_text, write_text
+from onnxac.storage.files import data_files
 
 NAME = ".onnxac.jsonl"
 # Options that say how something is told, not what is done.

@@ -11,8 +11,9 @@ from onnxac.fleet.engines import Engine
 from onnxac.fleet.ledger import Ledger, key_of
 from onnxac.fleet.places import Place, targets
 from onnxac.fleet.task import Task, failed, perform
-from onnxac.pipeline import Options, tools
+from onnxac.options import Options
 from onnxac.report.fleet import FleetReport, Outcome
+from onnxac.stages import tools
 
 # Is told of each outcome, how many there are, and how many there will be.
 Told = Callable[[Outcome, int, int], object]

@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
-from onnxac.graph.files import data_range
+from onnxac.storage.files import data_range
 
 Values = npt.NDArray[Any]
 

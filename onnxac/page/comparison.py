@@ -7,8 +7,8 @@ from pathlib import Path
 
 from onnx import ModelProto
 
-from onnxac.disk import write_text
 from onnxac.report import ModelInfo, Report, Verification
+from onnxac.storage.disk import write_text
 
 from .facts import Facts, Known, gather
 from .page import draw_page

@@ -11,7 +11,6 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, NodeProto
 
-from onnxac.graph.files import external_tensors, graph_tensors
 from onnxac.graph.model import from_proto
 from onnxac.graph.operators import is_standard
 from onnxac.inference.dims import Extent, Shape
@@ -19,6 +18,7 @@ from onnxac.inference.facts import Facts
 from onnxac.planning.cost import NOMINAL_EXTENT
 from onnxac.planning.steps import size
 from onnxac.report import GraphStats, ModelInfo
+from onnxac.storage.files import external_tensors, graph_tensors
 
 
 def model_info(

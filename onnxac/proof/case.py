@@ -15,7 +15,7 @@ from onnxac.proof.process import Pair
 from onnxac.proof.ranges import range_of
 from onnxac.proof.settings import Settings
 from onnxac.proof.signature import Model, Port, Signature, read_model, read_signature, require_data
-from onnxac.wire import is_large
+from onnxac.storage.wire import is_large
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from onnxac.proof.noise import bytes_of, remove_noisy, write_noisy
 from onnxac.proof.process import Rejection, Worker
 from onnxac.proof.settings import Settings
 from onnxac.proof.signature import to_bytes
-from onnxac.wire import is_large
+from onnxac.storage.wire import is_large
 
 ONNX_RUNTIME, REFERENCE, IN_FLOAT64 = "onnxruntime", "reference", "float64"
 # A model in float64 is held in memory, whole, and several times as large as it was.

@@ -21,7 +21,7 @@ from onnx import numpy_helper
 from onnxac.errors import ModelError
 from onnxac.proof.compare import epsilon
 from onnxac.proof.feeds import noisy
-from onnxac.wire import point
+from onnxac.storage.wire import point
 
 # Floating-point operands that steer rather than weigh: half an ulp may cost a whole row.
 STEERING = frozenset({"Resize", "Upsample", "Range", "NonMaxSuppression", "OneHot", "Pad"})

@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError, EncodeError  # type: ignore[imp
 
 from onnxac.errors import ModelError, UsageError
 from onnxac.proof.feeds import Container, Shape, Spec
-from onnxac.wire import is_large, skim
+from onnxac.storage.wire import is_large, skim
 
 Symbol = str | tuple[str, int]
 Model = onnx.ModelProto | str | os.PathLike[str]

@@ -58,7 +58,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from onnxac.disk import scratch
 from onnxac.errors import RuntimeFailure, VerificationError
 from onnxac.proof.case import Case
 from onnxac.proof.diagnosis import Diagnosis
@@ -72,6 +71,7 @@ from onnxac.proof.signature import Model, check_shapes, require_ranks
 from onnxac.proof.sizes import refine
 from onnxac.proof.trial import Record, Trial, shape_hint
 from onnxac.report import DIFFERENT, NOT_RUN, NOT_SHOWN, Verification
+from onnxac.storage.disk import scratch
 
 UNRUN = "nothing was run: all that the outputs hang on is the same in both models"
 

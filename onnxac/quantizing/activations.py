@@ -11,12 +11,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from onnxac.disk import scratch
 from onnxac.errors import UsageError
 from onnxac.proof.feeds import read_inputs
 from onnxac.proof.loader import to_bytes_with
 from onnxac.proof.worker import runtime
 from onnxac.report import ActivationRange
+from onnxac.storage.disk import scratch
 
 Array = NDArray[Any]
 

@@ -59,10 +59,10 @@ def save(report: Report, place: Place) -> None:
     .txt what the command shows. Raises UsageError for another, OutputError where it can't be
     written.
     """
-    from onnxac.disk import write_text
     from onnxac.page.static import static_page
     from onnxac.render.document import to_json
     from onnxac.render.markdown import to_markdown
+    from onnxac.storage.disk import write_text
 
     forms: dict[str, Callable[[Report], str]] = {
         ".json": to_json,

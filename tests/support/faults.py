@@ -25,9 +25,9 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from onnxac.disk import write_text
 from onnxac.errors import OutputError
 from onnxac.pipeline import Options, optimize_file
+from onnxac.storage.disk import write_text
 
 QUICK = Options(verify=False)
 CALLS = (

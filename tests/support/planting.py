@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-from onnxac.graph.files import read
 from onnxac.pipeline import Options, optimize
 from onnxac.report import Fusion
+from onnxac.storage.files import read
 
 Fault = Callable[[ModelProto, str, np.random.Generator], ModelProto | None]
 

@@ -13,7 +13,7 @@ from onnx.external_data_helper import uses_external_data
 
 from onnxac.errors import ModelError, UnsupportedError, VerificationError
 from onnxac.graph.operators import is_standard
-from onnxac.wire import is_large, skim
+from onnxac.storage.wire import is_large, skim
 
 # Types of less than a byte; which of them there are depends on the version of onnx.
 _PACKED_NAMES = ("INT4", "UINT4", "FLOAT4E2M1", "INT2", "UINT2")

@@ -18,10 +18,10 @@ import numpy.typing as npt
 from onnx import ModelProto, TensorProto, helper
 from onnx.external_data_helper import uses_external_data
 
-from onnxac.disk import Target, Workspace, copy_range, sync, sync_folder, writing
 from onnxac.errors import ModelError, OutputError
-from onnxac.graph.files import all_tensors, data_files, data_range, require_valid
-from onnxac.wire import LARGEST_FILE, point, spliced
+from onnxac.storage.disk import Target, Workspace, copy_range, sync, sync_folder, writing
+from onnxac.storage.files import all_tensors, data_files, data_range, require_valid
+from onnxac.storage.wire import LARGEST_FILE, point, spliced
 
 # Weights start on a page, so that a runtime can map them.
 _ALIGNMENT = 4096
