@@ -25,7 +25,7 @@ from onnxac.report import (
     Report,
     Verification,
 )
-from onnxac.stages import fused, no_collection
+from onnxac.stages import fused
 from onnxac.storage.draft import Draft
 from onnxac.storage.files import external_tensors, read_lazily, require_valid
 
@@ -92,8 +92,7 @@ class Job:
             self._original = from_proto(self._original.proto, self._original.folder)
         self._fresh = False
         original = self._original
-        with no_collection():
-            self.result, self.report = fused(original, self._path, options, store, without)
+        self.result, self.report = fused(original, self._path, options, store, without)
         shown = self.result
         if draft is not None:
             self.single = draft.write(self.result, original.folder, single=self._single)

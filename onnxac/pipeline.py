@@ -16,7 +16,7 @@ from onnxac.options import Options
 from onnxac.planning.statistics import digest_of
 from onnxac.quantizing import quantization
 from onnxac.report import Report
-from onnxac.stages import fused, no_collection
+from onnxac.stages import fused
 from onnxac.storage.disk import scratch
 from onnxac.storage.draft import Draft
 from onnxac.storage.files import check, external_tensors, is_single, read, read_lazily
@@ -83,8 +83,7 @@ def inspect(
         original, _ = _read_lazily(path)
     _tell_unmatched(original, options)
     options.progress("merging")
-    with no_collection():
-        result, report = fused(original, path, options, None, frozenset())
+    result, report = fused(original, path, options, None, frozenset())
     if certified:
         from onnxac.proof.isolation import with_certificates
 

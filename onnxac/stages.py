@@ -6,9 +6,6 @@ docstring of its room.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -29,18 +26,6 @@ from onnxac.report import Report
 from onnxac.rewriting import changes as account
 from onnxac.rewriting.rewrite import Rewriter
 from onnxac.simplifying import join_reshapes, settle_operands, share_constants, simplify
-
-
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """A graph lives to the end of the job; looking for garbage in it takes a third of the time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def fused(

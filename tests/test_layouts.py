@@ -243,3 +243,12 @@ def test_nothing_is_remembered_between_calls() -> None:
         gc.collect()
         counts.append(len(gc.get_objects()))
     assert counts[-1] <= counts[1]
+
+
+def test_the_process_of_the_caller_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        pytest.fail("collection of garbage is the caller's business")
+
+    for name in ("disable", "enable", "set_threshold", "freeze"):
+        monkeypatch.setattr(gc, name, forbidden)
+    optimize(MODELS / "onnx" / "repvgg" / "L.onnx", Options(verify=False))
