@@ -1,4 +1,4 @@
-"""What operators cost in ONNX Runtime, as the table that `onnxac.planning.cost` is made from.
+"""What operators cost in ONNX Runtime, as the table that `onnxac.recipes.cost` is made from.
 
     python benchmarks/costs.py
 
@@ -19,7 +19,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxac.planning.cost import Cost, window_cost
+from onnxac.recipes.cost import Cost, window_cost
 
 RNG = np.random.default_rng(0)
 Arrays = dict[str, np.ndarray]

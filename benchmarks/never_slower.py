@@ -20,8 +20,8 @@ from onnx import ModelProto
 
 from onnxac.errors import OnnxacError
 from onnxac.pipeline import Options, optimize
-from onnxac.proof.feeds import make
-from onnxac.proof.signature import Size, read_model, read_signature, shapes_at
+from onnxac.proof.running.feeds import make
+from onnxac.proof.running.signature import Size, read_model, read_signature, shapes_at
 
 ROOT = Path(__file__).parents[1]
 MOST = 1.02

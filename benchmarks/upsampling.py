@@ -22,7 +22,7 @@ from costs import Arrays, model, weights
 from onnx import NodeProto, helper
 
 from onnxac.algebra import Axis, Sampling
-from onnxac.planning.cost import (
+from onnxac.recipes.cost import (
     Cost,
     block_cost,
     reluctant,
@@ -31,8 +31,8 @@ from onnxac.planning.cost import (
     transposed_cost,
     window_cost,
 )
-from onnxac.planning.upsampling import phased, spread
-from onnxac.planning.windows import output_padding
+from onnxac.recipes.upsampling import phased, spread
+from onnxac.recipes.windows import output_padding
 
 Shape = tuple[int, int, int, int, int]
 SHAPES: tuple[Shape, ...] = tuple(

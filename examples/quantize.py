@@ -37,7 +37,7 @@ from rich.console import Console
 from rich.table import Table
 
 import onnxac
-from onnxac.proof.latency import compare_latency
+from onnxac.proof.running.latency import compare_latency
 
 MODELS = Path(__file__).parent.parent / "models" / "onnx"
 DEFAULT = [MODELS / name / "B.onnx" for name in ("repvgg", "mobileone", "ac_resnet")]

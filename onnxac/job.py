@@ -73,7 +73,7 @@ class Job:
             self._options.progress("measuring")
             self.report = replace(self.report, quantization=self._measured())
         if self._options.latency:
-            from onnxac.proof.latency import compare_latency
+            from onnxac.proof.running.latency import compare_latency
 
             self._options.progress("timing")
             found = compare_latency(*self._both(), shapes=self._options.shapes)

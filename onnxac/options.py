@@ -40,7 +40,7 @@ class Options:
     exact_factors        by factors that are no powers of two: ranges are more alike, and weights
                          are rounded once more
     keep                 name patterns of nodes to leave alone
-    without              kinds of rewrites (`onnxac.report.kinds`) to leave out
+    without              kinds of rewrites (`onnxac.kinds`) to leave out
     seeds                number of seeds of the proof's inputs
     shapes               input name → shape, where the proof is to use that one only
     tolerance            largest relative error, instead of the one derived from the dtype

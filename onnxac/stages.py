@@ -19,9 +19,9 @@ from onnxac.graph.model import Model, Store, assemble
 from onnxac.inference.facts import Facts
 from onnxac.options import Options
 from onnxac.planning.plan import make_plan
-from onnxac.planning.reordering import reorder
 from onnxac.planning.statistics import digest_of, model_info
 from onnxac.planning.survey import survey, untouched
+from onnxac.reordering.order import reorder
 from onnxac.report import Report
 from onnxac.rewriting import changes as account
 from onnxac.rewriting.rewrite import Rewriter

@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxac.errors import ModelError, RuntimeFailure, UsageError, VerificationError
-from onnxac.proof.latency import compare_latency
+from onnxac.proof.running.latency import compare_latency
 
 
 def convs(number: int, x: Sequence[int | str] = (1, 8, 32, 32)) -> onnx.ModelProto:
@@ -118,5 +118,5 @@ def test_models_that_do_not_run(tmp_path: Path) -> None:
 
 
 def test_onnxruntime_is_not_imported_with_the_module() -> None:
-    code = "import sys, onnxac.proof.latency; sys.exit('onnxruntime' in sys.modules)"
+    code = "import sys, onnxac.proof.running.latency; sys.exit('onnxruntime' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

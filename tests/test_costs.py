@@ -9,9 +9,9 @@ from test_models import MODELS
 from onnxac.graph.fixed import fixed
 from onnxac.graph.model import from_proto
 from onnxac.inference.facts import Facts
-from onnxac.planning.reordering import reorder
 from onnxac.planning.statistics import macs
 from onnxac.planning.survey import survey
+from onnxac.reordering.order import reorder
 
 # A depthwise 1x1 is no convolution to the plan, which writes it as a product.
 PRODUCT = [1, 1, 1]

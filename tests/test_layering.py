@@ -24,6 +24,8 @@ ROWS: list[set[str]] = [
     {"inference"},
     {"simplifying"},
     {"lowering"},
+    {"recipes"},
+    {"reordering"},
     {"planning"},
     {"rewriting", "equalizing"},
     {"proof"},

@@ -12,11 +12,11 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxac.proof.identity import Likeness, Side
-from onnxac.proof.ranges import range_of
-from onnxac.proof.reference import evaluator, widen
-from onnxac.proof.signature import read_signature
-from onnxac.proof.sizes import refine
+from onnxac.proof.judging.identity import Likeness, Side
+from onnxac.proof.judging.ranges import range_of
+from onnxac.proof.running.reference import evaluator, widen
+from onnxac.proof.running.signature import read_signature
+from onnxac.proof.running.sizes import refine
 
 Array = NDArray[Any]
 FLOAT = TensorProto.FLOAT

@@ -21,7 +21,7 @@ from onnxac.graph.fixed import fixed
 from onnxac.graph.model import from_proto
 from onnxac.inference.facts import Facts
 from onnxac.pipeline import Options, optimize
-from onnxac.planning.reordering import reorder
+from onnxac.reordering.order import reorder
 from onnxac.report import HOLDS
 
 FLOAT = TensorProto.FLOAT

@@ -13,7 +13,7 @@ from test_symbolic_shapes import merged, model, node, random
 from onnxac.graph.model import from_proto
 from onnxac.inference.facts import Facts
 from onnxac.pipeline import Options, inspect, optimize
-from onnxac.planning.steps import size
+from onnxac.recipes.steps import size
 from onnxac.simplifying import share_constants
 
 MODELS = Path(__file__).parents[1] / "models" / "onnx"

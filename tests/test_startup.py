@@ -20,8 +20,8 @@ from onnx.reference.ops import load_op
 
 from onnxac.inference import direct
 from onnxac.inference.stored import Values
-from onnxac.proof import spawn
-from onnxac.proof.process import Worker
+from onnxac.proof.running import spawn
+from onnxac.proof.running.process import Worker
 
 SEED = Path("models/onnx/acnet_seed/B.onnx").resolve()
 HEAVY = {"numpy", "onnx", "onnx_graphsurgeon", "onnxruntime", "pydantic"}
@@ -78,12 +78,12 @@ def test_optimizing_loads_neither_the_runtime_nor_reference_operators(tmp_path: 
 
 
 def test_the_worker_loads_no_onnx() -> None:
-    found = loaded("import onnxac.proof.worker, onnxruntime")
+    found = loaded("import onnxac.proof.running.worker, onnxruntime")
     assert found & {"onnx", "onnxac.report", "typer", "rich", "onnxac.pipeline"} == set()
 
 
 def test_starting_a_worker_loads_nothing_of_weight() -> None:
-    assert loaded("import onnxac.proof.spawn") & HEAVY == set()
+    assert loaded("import onnxac.proof.running.spawn") & HEAVY == set()
 
 
 def test_a_process_that_was_started_ahead_is_the_one_that_works() -> None:

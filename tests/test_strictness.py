@@ -19,9 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxac.pipeline import Options, inspect, optimize, optimize_file
 from onnxac.proof import Settings, verify
-from onnxac.proof.compare import gap
-from onnxac.proof.judge import Judge
-from onnxac.proof.process import Worker
+from onnxac.proof.judging.compare import gap
+from onnxac.proof.judging.judge import Judge
+from onnxac.proof.running.process import Worker
 from onnxac.storage.disk import write_text
 
 Array = NDArray[Any]

@@ -20,7 +20,7 @@ from onnxac.graph.model import from_proto
 from onnxac.inference.dims import Extent, larger, minus, product
 from onnxac.inference.facts import Facts
 from onnxac.pipeline import Options, optimize
-from onnxac.proof.identity import Likeness, Side
+from onnxac.proof.judging.identity import Likeness, Side
 
 FLOAT, INT32, INT64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
 Shape = Sequence[int | str | None]

@@ -15,7 +15,7 @@ from test_layouts import Values, integers, model, node, same
 from onnxac.graph.fixed import fixed
 from onnxac.graph.model import from_proto
 from onnxac.inference.facts import Facts
-from onnxac.planning.reordering import reorder
+from onnxac.reordering.order import reorder
 
 FLOAT = TensorProto.FLOAT
 TO_LAST, TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]

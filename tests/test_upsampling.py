@@ -20,8 +20,8 @@ from onnx import ModelProto
 
 from onnxac.algebra import Axis, Sampling
 from onnxac.pipeline import Options, optimize
-from onnxac.planning import cost, upsampling
-from onnxac.planning.upsampling import phased, spread
+from onnxac.recipes import cost, upsampling
+from onnxac.recipes.upsampling import phased, spread
 from onnxac.report import HOLDS
 
 NEAREST: dict[str, Any] = {

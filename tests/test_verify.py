@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxac.errors import ModelError, RuntimeFailure, UsageError, VerificationError
 from onnxac.proof import Settings, raise_if_failed
 from onnxac.proof.case import Case
-from onnxac.proof.signature import check_shapes
+from onnxac.proof.running.signature import check_shapes
 from onnxac.proof.verification import run_both
 from onnxac.report import Verification
 

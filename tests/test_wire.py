@@ -15,7 +15,7 @@ from test_files import acnet, names
 from onnxac.errors import ModelError
 from onnxac.pipeline import Options, inspect, optimize_file
 from onnxac.proof import verify
-from onnxac.proof.noise import data_of, remove_noisy, write_noisy
+from onnxac.proof.judging.noise import data_of, remove_noisy, write_noisy
 from onnxac.storage import draft, wire
 from onnxac.storage.draft import Draft
 from onnxac.storage.files import external_tensors, is_single, read, read_lazily

@@ -46,7 +46,7 @@ def bench(
     screen = screen_of(context, quiet, verbose, color)
     shapes = shapes_from(shape)
     with screen.progress("timing"):
-        from onnxac.proof.latency import compare_latency
+        from onnxac.proof.running.latency import compare_latency
         from onnxac.render.latency import latency
         from onnxac.storage.files import read
 

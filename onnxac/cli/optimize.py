@@ -205,7 +205,7 @@ def optimize(
     extras.check(source, goal or source)
     screen.stdout_is_taken = (goal == STDIO and not dry_run) or extras.use_stdout
     written = None if dry_run else goal
-    from onnxac.proof.spawn import ahead
+    from onnxac.proof.running.spawn import ahead
 
     with (
         ahead() if verify else nullcontext(),

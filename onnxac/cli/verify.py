@@ -87,7 +87,7 @@ def verify(
     """
     screen = screen_of(context, quiet, verbose, color)
     shapes = shapes_from(shape)
-    from onnxac.proof.spawn import ahead
+    from onnxac.proof.running.spawn import ahead
 
     with ahead(), screen.progress("comparing"):
         from onnxac.proof import Settings, raise_if_failed

@@ -1,6 +1,6 @@
-"""Affine sums → what to substitute into what, and how to write what is left.
+"""Affine sums → what to substitute into what.
 
-In   a simplified graph. `reordering` changes the order of operators in it, `survey` lowers it.
+In   a graph in its order, which `survey` lowers.
 Out  `search.Plan`: changes, each of which costs no more than what it replaces.
 
 Requires that definitions are over tensors of the graph. Ensures that each change is exact by

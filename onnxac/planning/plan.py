@@ -25,11 +25,11 @@ from dataclasses import replace
 import onnx_graphsurgeon as gs
 
 from onnxac.algebra import Sum
-from onnxac.planning.cost import Cost, block_cost, resize_cost
 from onnxac.planning.links import Links
 from onnxac.planning.prices import Prices
 from onnxac.planning.search import Plan, Policy, Search
-from onnxac.planning.steps import size
+from onnxac.recipes.cost import Cost, block_cost, resize_cost
+from onnxac.recipes.steps import size
 
 _POLICIES: tuple[Policy, ...] = (
     lambda before, after: after.is_within(before),

@@ -10,8 +10,8 @@ from collections.abc import Hashable
 
 from onnxac.algebra import Sum
 from onnxac.inference.facts import Facts
-from onnxac.planning.cost import Cost
-from onnxac.planning.recipes import recipe
+from onnxac.recipes.cost import Cost
+from onnxac.recipes.recipe import recipe
 
 # Longer sums hardly come twice, and to look at all of one takes as long as to price it.
 _LONGEST = 32

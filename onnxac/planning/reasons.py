@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from onnxac.algebra import Obstacle, Sum
-from onnxac.planning.cost import Cost
+from onnxac.recipes.cost import Cost
 
 
 def dearer(before: Cost, after: Cost, definitions: Iterable[Sum]) -> Obstacle:

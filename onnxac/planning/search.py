@@ -16,11 +16,11 @@ import onnx
 from onnxac.algebra import Obstacle, Sum, substitute
 from onnxac.algebra.term import Term, reading
 from onnxac.inference.casts import widest
-from onnxac.planning.cost import NOTHING, Cost, total
 from onnxac.planning.links import Links
 from onnxac.planning.precision import rounding
 from onnxac.planning.prices import Prices
 from onnxac.planning.reasons import dearer
+from onnxac.recipes.cost import NOTHING, Cost, total
 
 # What a step may cost: (before, after) → whether it is taken.
 Policy = Callable[[Cost, Cost], bool]

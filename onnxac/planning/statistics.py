@@ -15,8 +15,8 @@ from onnxac.graph.model import from_proto
 from onnxac.graph.operators import is_standard
 from onnxac.inference.dims import Extent, Shape
 from onnxac.inference.facts import Facts
-from onnxac.planning.cost import NOMINAL_EXTENT
-from onnxac.planning.steps import size
+from onnxac.recipes.cost import NOMINAL_EXTENT
+from onnxac.recipes.steps import size
 from onnxac.report import GraphStats, ModelInfo
 from onnxac.storage.files import external_tensors, graph_tensors
 

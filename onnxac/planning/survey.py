@@ -16,13 +16,13 @@ from onnxac.inference.facts import Facts
 from onnxac.kinds import kind_of
 from onnxac.lowering import Context, Lowered, lower
 from onnxac.lowering.relocation import Region, Regions
-from onnxac.planning.cost import Cost
 from onnxac.planning.folding import Folding
 from onnxac.planning.fusible import whole
 from onnxac.planning.plan import node_cost
 from onnxac.planning.prices import Prices
-from onnxac.planning.reordering import Reordered
 from onnxac.planning.search import Blocked
+from onnxac.recipes.cost import Cost
+from onnxac.reordering.order import Reordered
 
 _NESTED = ("If", "Loop", "Scan")
 

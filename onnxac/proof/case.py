@@ -9,12 +9,19 @@ from pathlib import Path
 import onnx
 
 from onnxac.errors import UsageError, VerificationError
-from onnxac.proof.identity import Likeness, Side
-from onnxac.proof.judge import Subject
-from onnxac.proof.process import Pair
-from onnxac.proof.ranges import range_of
+from onnxac.proof.judging.identity import Likeness, Side
+from onnxac.proof.judging.judge import Subject
+from onnxac.proof.judging.ranges import range_of
+from onnxac.proof.running.process import Pair
+from onnxac.proof.running.signature import (
+    Model,
+    Port,
+    Signature,
+    read_model,
+    read_signature,
+    require_data,
+)
 from onnxac.proof.settings import Settings
-from onnxac.proof.signature import Model, Port, Signature, read_model, read_signature, require_data
 from onnxac.storage.wire import is_large
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from onnxac.proof.feeds import INTEGER_RANGES, Fill, Shape
-from onnxac.proof.signature import Signature, Size, has_integers, unique_shapes
+from onnxac.proof.running.feeds import INTEGER_RANGES, Fill, Shape
+from onnxac.proof.running.signature import Signature, Size, has_integers, unique_shapes
 
 # A model that is dynamic by its declaration only (a batch baked into a Reshape) runs at
 # one of these or at none. Small first: most run at the first, and a verification's cost is here.

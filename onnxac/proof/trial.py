@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from onnxac.errors import RuntimeFailure, UsageError, VerificationError
-from onnxac.proof.compare import EXACT, FIRST, Array, place_in
-from onnxac.proof.diagnosis import Diagnosis
-from onnxac.proof.feeds import Fill, Shape
-from onnxac.proof.few import FewValues, few_tolerance, shares, slices
-from onnxac.proof.judge import AFTER, BEFORE, NOISE_MULTIPLE, Finding, Judge, Subject
-from onnxac.proof.process import Rejection, Worker
+from onnxac.proof.judging.compare import EXACT, FIRST, Array, place_in
+from onnxac.proof.judging.diagnosis import Diagnosis
+from onnxac.proof.judging.few import FewValues, few_tolerance, shares, slices
+from onnxac.proof.judging.judge import AFTER, BEFORE, NOISE_MULTIPLE, Finding, Judge, Subject
+from onnxac.proof.running.feeds import Fill, Shape
+from onnxac.proof.running.process import Rejection, Worker
+from onnxac.proof.running.signature import Signature
 from onnxac.proof.schedule import Run, first_runs, further_runs
 from onnxac.proof.settings import Settings
-from onnxac.proof.signature import Signature
 from onnxac.report import OutputDifference
 
 # Seconds of running after which a slow model gets no further runs, but for the first

@@ -60,15 +60,15 @@ from collections.abc import Mapping, Sequence
 
 from onnxac.errors import RuntimeFailure, VerificationError
 from onnxac.proof.case import Case
-from onnxac.proof.diagnosis import Diagnosis
-from onnxac.proof.identity import dependent
-from onnxac.proof.judge import AFTER, BEFORE, Judge
-from onnxac.proof.loader import Loader
-from onnxac.proof.noise import coarsest_epsilon
-from onnxac.proof.process import Worker
+from onnxac.proof.judging.diagnosis import Diagnosis
+from onnxac.proof.judging.identity import dependent
+from onnxac.proof.judging.judge import AFTER, BEFORE, Judge
+from onnxac.proof.judging.noise import coarsest_epsilon
+from onnxac.proof.running.loader import Loader
+from onnxac.proof.running.process import Worker
+from onnxac.proof.running.signature import Model, check_shapes, require_ranks
+from onnxac.proof.running.sizes import refine
 from onnxac.proof.settings import Settings
-from onnxac.proof.signature import Model, check_shapes, require_ranks
-from onnxac.proof.sizes import refine
 from onnxac.proof.trial import Record, Trial, shape_hint
 from onnxac.report import DIFFERENT, NOT_RUN, NOT_SHOWN, Verification
 from onnxac.storage.disk import scratch

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from onnxac.errors import UsageError
-from onnxac.proof.feeds import read_inputs
-from onnxac.proof.loader import to_bytes_with
-from onnxac.proof.worker import runtime
+from onnxac.proof.running.feeds import read_inputs
+from onnxac.proof.running.loader import to_bytes_with
+from onnxac.proof.running.worker import runtime
 from onnxac.report import ActivationRange
 from onnxac.storage.disk import scratch
 

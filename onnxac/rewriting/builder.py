@@ -14,9 +14,9 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnxac.algebra.kernel import Array
-from onnxac.planning.recipes import Recipe
-from onnxac.planning.site import Piece
-from onnxac.planning.steps import ABSENT, Dims, Step, Weight, sliced
+from onnxac.recipes.recipe import Recipe
+from onnxac.recipes.site import Piece
+from onnxac.recipes.steps import ABSENT, Dims, Step, Weight, sliced
 
 # Behind the name of the node that an operator took most of its taps from.
 SUFFIX = "_fused"

@@ -13,7 +13,7 @@ from onnxac.algebra import Axis, Channels, Term
 from onnxac.algebra.term import Mark
 from onnxac.graph.model import Model
 from onnxac.planning.search import Blocked
-from onnxac.planning.site import Piece
+from onnxac.recipes.site import Piece
 from onnxac.report import Branch, FusedOperator, Fusion, NodeRef, Refusal
 from onnxac.rewriting.rewrite import Applied, AppliedChange
 

@@ -21,10 +21,10 @@ from onnxac.graph.names import Names
 from onnxac.graph.reachable import alive
 from onnxac.inference.facts import Facts
 from onnxac.planning.folding import Folding
-from onnxac.planning.recipes import recipe
 from onnxac.planning.search import Blocked, Change, Plan, Redefinition
-from onnxac.planning.site import Piece
-from onnxac.planning.steps import Dims
+from onnxac.recipes.recipe import recipe
+from onnxac.recipes.site import Piece
+from onnxac.recipes.steps import Dims
 from onnxac.rewriting.builder import Builder, Built, NotFiniteError
 
 

@@ -28,8 +28,8 @@ from onnx import ModelProto
 
 from onnxac.errors import OnnxacError
 from onnxac.pipeline import Options, optimize
-from onnxac.proof.feeds import make
-from onnxac.proof.signature import Size, read_signature, shapes_at
+from onnxac.proof.running.feeds import make
+from onnxac.proof.running.signature import Size, read_signature, shapes_at
 
 SECONDS = 20
 # What the process may address, and what of that it may use.

@@ -1,0 +1,130 @@
+"""The original's own rounding noise: how far it moves when its weights move by one rounding.
+
+A fused kernel is the original's weights, rounded once more, and summed in another
+order. Both are within what an original does whose weights are off in the last bit. So
+the original with such weights, run on the same feed, measures what a legitimate
+optimizer may change: next to nothing on a healthy net, and a lot on one whose
+statistics amplify every rounding.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from onnxac.errors import ModelError
+from onnxac.proof.judging.compare import epsilon
+from onnxac.proof.running.feeds import noisy
+from onnxac.storage.wire import point
+
+# Floating-point operands that steer rather than weigh: half an ulp may cost a whole row.
+STEERING = frozenset({"Resize", "Upsample", "Range", "NonMaxSuppression", "OneHot", "Pad"})
+
+# A noisy copy lies on the disk, so not for models beyond this, and not where it gets narrow.
+MAX_BYTES = 1 << 32
+# Elements of data in other files that get their noise at once.
+CHUNK = 1 << 18
+
+
+def write_noisy(model: onnx.ModelProto, folder: Path, target: Path, seed: int) -> bool:
+    """Write `model`, whose external data lies in `folder`, with noisy weights to `target`.
+
+    Every weight w becomes w·(1 + ε·u), with u in [-1, 1] and ε of the weight's own type.
+    What lies in files goes to the file `data_of(target)` in chunks. False, and nothing is
+    written, when the model is too large for it.
+    """
+    if bytes_of(model) > min(MAX_BYTES, shutil.disk_usage(target.parent).free // 2):
+        return False
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    steering = {name for n in copy.graph.node if n.op_type in STEERING for name in n.input[1:]}
+    rng = np.random.default_rng(seed)
+    with data_of(target).open("xb") as data:
+        for name, tensor in _weights(copy.graph):
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                _copy(tensor, folder, data, None if name in steering else rng)
+            elif name not in steering:
+                _perturb(tensor, rng)
+    target.write_bytes(copy.SerializeToString())
+    return True
+
+
+def bytes_of(model: onnx.ModelProto) -> int:
+    """How large a model is, external data included."""
+    external = sum(_external_bytes(t) for t in model.graph.initializer)
+    return int(model.ByteSize() + external)
+
+
+def data_of(target: Path) -> Path:
+    """Where the weights of a noisy model are that were in files before."""
+    return target.with_suffix(".data")
+
+
+def remove_noisy(target: Path) -> None:
+    """Remove a noisy model. Whoever has loaded it keeps what it has mapped."""
+    target.unlink(missing_ok=True)
+    data_of(target).unlink(missing_ok=True)
+
+
+def coarsest_epsilon(model: onnx.ModelProto) -> float:
+    """The largest ε among the types of the weights; 0 where there are none."""
+    types = {tensor.data_type for _, tensor in _weights(model.graph)}
+    spacings = (epsilon(onnx.helper.tensor_dtype_to_np_dtype(t)) for t in types)
+    return max((s for s in spacings if s is not None), default=0.0)
+
+
+def _external_bytes(tensor: onnx.TensorProto) -> int:
+    external = tensor.data_location == onnx.TensorProto.EXTERNAL
+    if not external:
+        return 0
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    return int(np.prod(tensor.dims, dtype=np.float64)) * dtype.itemsize
+
+
+def _weights(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    for tensor in graph.initializer:
+        yield tensor.name, tensor
+    for node in graph.node:
+        if node.op_type == "Constant":
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    yield node.output[0], attribute.t
+
+
+def _copy(
+    tensor: onnx.TensorProto, folder: Path, out: IO[bytes], rng: np.random.Generator | None
+) -> None:
+    """Copy a tensor's data from its file to another one, with noise where it is to have some."""
+    entries = {e.key: e.value for e in tensor.external_data}
+    place = folder / entries["location"]
+    offset = int(entries.get("offset", 0))
+    length = int(entries.get("length", place.stat().st_size - offset))
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    if rng is None or epsilon(dtype) is None or length % dtype.itemsize:
+        dtype = np.dtype(np.uint8)
+    start = out.tell()
+    with place.open("rb") as data:
+        data.seek(offset)
+        left = length
+        while left:
+            chunk = data.read(min(left, CHUNK * dtype.itemsize))
+            left -= len(chunk)
+            if not chunk:
+                raise ModelError(f"{place}: ends before the data of {tensor.name}")
+            if rng is not None and dtype != np.uint8:
+                chunk = noisy(np.frombuffer(chunk, dtype), rng).tobytes()
+            out.write(chunk)
+    point(tensor, Path(out.name).name, start, length)
+
+
+def _perturb(tensor: onnx.TensorProto, rng: np.random.Generator) -> None:
+    if epsilon(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)) is None:
+        return
+    values = numpy_helper.to_array(tensor)
+    tensor.CopyFrom(numpy_helper.from_array(noisy(values, rng), tensor.name))

@@ -1,0 +1,145 @@
+"""Puts models into the worker: both, noisy ones, that in float64, and probed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+
+from onnxac.errors import RuntimeFailure, VerificationError
+from onnxac.proof.case import Case
+from onnxac.proof.judging.judge import AFTER, BEFORE, FLOAT64
+from onnxac.proof.judging.noise import bytes_of, remove_noisy, write_noisy
+from onnxac.proof.running.process import Rejection, Worker
+from onnxac.proof.running.signature import to_bytes
+from onnxac.proof.settings import Settings
+from onnxac.storage.wire import is_large
+
+ONNX_RUNTIME, REFERENCE, IN_FLOAT64 = "onnxruntime", "reference", "float64"
+# A model in float64 is held in memory, whole, and several times as large as it was.
+WIDENED_BYTES = 1 << 30
+
+
+class Loader:
+    """Loads models of a case from its files, or from copies in a folder.
+
+    subjects  what is compared; tensors inside become outputs of every model that is loaded
+    """
+
+    def __init__(self, worker: Worker, case: Case, folder: Path, settings: Settings) -> None:
+        self._worker, self._case, self._folder, self._settings = worker, case, folder, settings
+        self._backend = ONNX_RUNTIME
+        self.subjects = case.subjects(inside=not settings.outputs_only)
+
+    @property
+    def runtime(self) -> str:
+        """What the models run in, for the report."""
+        if self._backend == ONNX_RUNTIME:
+            return f"onnxruntime {self._worker.version}, CPU, optimizations off"
+        return (
+            f"onnx {onnx.__version__} reference evaluator "
+            f"(onnxruntime {self._worker.version} lacks an operator or a type of the model)"
+        )
+
+    def load_both(self) -> str:
+        """Load both models into the runtime that has the first's operators.
+
+        Returns why they can't be run, where an operator is unknown; raises otherwise.
+        """
+        # NumPy's own types only: ONNX Runtime neither takes nor gives bfloat16 and float8 arrays.
+        signature = self._case.signature
+        foreign = any(p.dtype.kind == "V" for p in (*signature.inputs, *signature.outputs))
+        self._backend = REFERENCE if foreign else ONNX_RUNTIME
+        rejected = self._load(BEFORE)
+        if rejected and self._backend == ONNX_RUNTIME:
+            first = rejected
+            self._backend = REFERENCE
+            rejected = self._load(BEFORE) if rejected.unimplemented else rejected
+            if rejected and first.unknown:
+                self._backend = ONNX_RUNTIME
+                return f"it has an operator that ONNX Runtime does not know: {first.reason}"
+        names = self._settings.names
+        if rejected:
+            raise RuntimeFailure(f"{names[0]} itself does not run: {rejected.reason}")
+        rejected = self._load(AFTER)
+        if rejected:
+            raise VerificationError(f"{names[1]} does not load: {rejected.reason}")
+        return ""
+
+    def _load(self, key: str) -> Rejection | None:
+        inside = [s for s in self.subjects if s.inside]
+        extra = [s.pair.first if key == BEFORE else s.pair.second for s in inside]
+        return self._put(key, key, extra)
+
+    def _put(self, model: str, key: str, extra: Sequence[str]) -> Rejection | None:
+        """Load one of the two models under a key, with tensors inside as further outputs."""
+        first = model == BEFORE
+        side = self._case.a if first else self._case.b
+        source = self._case.sources[0 if first else 1]
+        renamed = {} if first else self._case.inputs
+        libraries = self._settings.custom_ops
+        # The weights of a large original are mapped, where they lie. The other one is loaded as it
+        # is on the disk, since that is what is to be proven.
+        mapped = first and source is not None and is_large(source)
+        if source is not None and not extra and not mapped:
+            return self._worker.load(
+                key, source, self._backend, libraries=libraries, renamed=renamed
+            )
+        path = self._folder / f"{key}.onnx"
+        path.write_bytes(to_bytes_with(side.model, extra, is_file=source is not None))
+        return self._worker.load(
+            key,
+            path,
+            self._backend,
+            folder=None if source is None else side.folder.resolve(),
+            libraries=libraries,
+            renamed=renamed,
+        )
+
+    def further(self, key: str) -> bool:
+        """Load the first model with noise, or in float64; whether that could be done."""
+        case = self._case
+        model = onnx.ModelProto()
+        model.CopyFrom(case.a.model)
+        _add_outputs(model, [s.pair.first for s in self.subjects if s.inside])
+        path = self._folder / f"{key}.onnx"
+        if key == FLOAT64:
+            if bytes_of(model) > WIDENED_BYTES:
+                return False
+            path.write_bytes(model.SerializeToString())
+            folder = case.a.folder.resolve()
+            return self._worker.load(key, path, IN_FLOAT64, folder=folder) is None
+        seed = int(key.rsplit(" ", 1)[1])
+        written = write_noisy(model, case.a.folder, path, seed)
+        libraries = self._settings.custom_ops
+        loaded = (
+            written and self._worker.load(key, path, self._backend, libraries=libraries) is None
+        )
+        # It is in memory now, or mapped: the disk need not hold two of them.
+        remove_noisy(path)
+        return loaded
+
+    def probed(self, model: str, key: str, names: Sequence[str]) -> bool:
+        """Load one of the two models with tensors inside as outputs, for a diagnosis."""
+        return self._put(model, key, names) is None
+
+
+def to_bytes_with(model: onnx.ModelProto, extra: Sequence[str], *, is_file: bool) -> bytes:
+    """The model as bytes, with tensors inside as further outputs.
+
+    is_file  external data may stay where it is
+    """
+    if extra:
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        _add_outputs(copy, extra)
+        model = copy
+    return bytes(model.SerializeToString()) if is_file else to_bytes(model)
+
+
+def _add_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    outputs = {v.name for v in model.graph.output}
+    for name in dict.fromkeys(names):
+        if name not in outputs:
+            model.graph.output.append(onnx.ValueInfoProto(name=name))

@@ -1,0 +1,123 @@
+"""Changing the order of operators, where that lets something merge that stood apart.
+
+    u(a), u(b) → Concat        =  u(Concat(a, b))      u the same channel by channel
+    Transpose → u → Transpose  =  u                    u elementwise, the orders opposite
+    AveragePool → affine       =  affine → AveragePool  unless it pads
+    scale → shift → window     =  shift → scale → window  where only the scale can go in
+
+Runs before the survey, on the graph itself. Each change is exact whatever comes of it, and
+is made only where it pays: the first by an estimate of the time that the merged convolution
+takes, the others because an operator less is left. `stacking`, `transposes` and `scales`
+have rules of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import onnx_graphsurgeon as gs
+
+from onnxac.algebra import Obstacle
+from onnxac.graph.fixed import Fixed
+from onnxac.graph.model import Model
+from onnxac.inference.constants import OLDEST_OPSET
+from onnxac.inference.dims import static
+from onnxac.inference.facts import Facts
+from onnxac.kinds import kind_of
+from onnxac.reordering.editing import Editor
+from onnxac.reordering.horizontal import Stack
+from onnxac.reordering.scales import scale_last
+from onnxac.reordering.stacking import Stacker
+from onnxac.reordering.transposes import turn_back
+
+_AFFINE = {"BatchNormalization", "Mul", "Div", "Add", "Sub"}
+
+
+@dataclass(frozen=True)
+class Reordered:
+    """What is known after the order of operators was changed.
+
+    facts     those of before, and of the tensors that are new
+    stacks    Concats whose branches were put together
+    declined  output of a Concat whose branches stay apart → why
+    """
+
+    facts: Facts
+    stacks: tuple[Stack, ...]
+    declined: dict[str, Obstacle]
+
+
+def reorder(
+    model: Model,
+    facts: Facts,
+    fixed: Fixed,
+    left: Collection[str],
+    without: frozenset[str] = frozenset(),
+    kinds: Collection[str] = (),
+) -> Reordered:
+    """Apply all rules once, in graph order, to the graph itself.
+
+    left     outputs of nodes to leave alone
+    without  tensors that nothing is moved for: a change that ended in one did not hold
+    kinds    those of rewrites (`onnxac.kinds`) that are left out
+
+    Ensures that every tensor which keeps its name keeps its value. `facts` are not touched.
+    """
+    editor = Editor(model, facts.copy(), fixed.named, left, without)
+    stacker, stacks = Stacker(editor), list[Stack]()
+    for node in list(editor.graph.nodes if facts.opset >= OLDEST_OPSET else ()):
+        if not facts.is_standard(node.domain, node.op):
+            continue
+        if any(t.name in left for t in node.outputs) or kind_of(node.op) in kinds:
+            continue
+        if node.op == "Transpose":
+            turn_back(editor, node)
+        elif node.op == "Concat":
+            stacks += stacker.stack(node)
+        elif node.op in _AFFINE:
+            _before_pool(editor, node)
+            scale_last(editor, node)
+    return Reordered(editor.facts, tuple(stacks), stacker.declined)
+
+
+def _before_pool(editor: Editor, node: gs.Node) -> None:
+    """AveragePool → affine: the affine first, where a convolution takes it in."""
+    flowing = [
+        i for i, t in enumerate(node.inputs) if t.name and not editor.facts.is_constant(t.name)
+    ]
+    if len(flowing) != 1 or (node.op == "Div" and flowing[0]):
+        return
+    pool = editor.only_maker(node.inputs[flowing[0]], "AveragePool")
+    if pool is None or editor.only_maker(pool.inputs[0], "Conv", "ConvTranspose") is None:
+        return
+    if (
+        any(pool.attrs.get("pads", ()))
+        or pool.attrs.get("ceil_mode")
+        or (pool.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"))
+    ):
+        return
+    if not _is_per_channel(editor, node, len(editor.facts.shape(pool.inputs[0].name) or ())):
+        return
+    source, out = pool.inputs[0], node.outputs[0]
+    if editor.is_undone(out):
+        return
+    inner = editor.like(source, out.name)
+    pool.outputs.clear()
+    node.inputs[flowing[0]] = source
+    node.outputs = [inner]
+    pool.inputs[0] = inner
+    pool.outputs = [out]
+    editor.move_before(node, pool)
+
+
+def _is_per_channel(editor: Editor, node: gs.Node, rank: int) -> bool:
+    if node.op == "BatchNormalization":
+        return len(node.outputs) == 1
+    for tensor in node.inputs:
+        if editor.facts.is_constant(tensor.name):
+            shape = static(editor.facts.shape(tensor.name) or (0, 0))
+            wide = [i - len(shape) for i, d in enumerate(shape) if d != 1]
+            if len(shape) > rank or wide not in ([], [1 - rank]):
+                return False
+    return True
