@@ -32,9 +32,16 @@ class Keywords(TypedDict, total=False):
 
     verify: bool
     freeze_initializers: bool
+    dequantize: bool
+    ranges: bool
+    equalize: bool
+    exact_factors: bool
+    without: Sequence[str]
     keep: str | Sequence[str]
     seeds: int
     shapes: Mapping[str, Sequence[int]]
+    fix_shapes: Mapping[str, Sequence[int]]
+    to: str | None
     tolerance: float | None
     timeout: float
     inputs: Places
@@ -56,6 +63,7 @@ class ProofKeywords(TypedDict, total=False):
     atol: float | None
     mapping: Mapping[str, str]
     outputs_only: bool
+    precision: str | None
     custom_ops: Places
     timeout: float
     memory_limit: int | None

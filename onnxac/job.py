@@ -10,7 +10,8 @@ from pathlib import Path
 from onnx import ModelProto
 
 from onnxac.graph.model import Model, from_proto
-from onnxac.options import Options
+from onnxac.options import TYPES, Options
+from onnxac.planning.statistics import foreign_info
 from onnxac.quantizing import quantization
 from onnxac.report import (
     DIFFERENT,
@@ -25,9 +26,10 @@ from onnxac.report import (
     Report,
     Verification,
 )
+from onnxac.simplifying.extents import fix_shapes, stays_open
 from onnxac.stages import fused
 from onnxac.storage.draft import Draft
-from onnxac.storage.files import external_tensors, read_lazily, require_valid
+from onnxac.storage.files import external_tensors, read, read_lazily, require_valid
 
 # Runs of both models while changes are looked for that are to blame for a difference.
 _MOST_RUNS = 64
@@ -51,12 +53,21 @@ class Job:
         single: bool = False,
         stored: bool = False,
     ) -> None:
-        self._original, self._path, self._options = original, path, options
+        # What is proven against is the model as it came.
+        self._given = path or original.proto
+        self._original = fix_shapes(original, options.fix_shapes)
+        self._path, self._options = path, options
         self._draft, self._single, self._stored = draft, single, stored
         self._fresh = True
         self.result: ModelProto
         self.report: Report
         self.single = single
+        for name in stays_open(self._original, options.shapes):
+            extents = ",".join(map(str, options.shapes[name]))
+            options.notice(
+                f"{name} stays open: --shape is for the proof only; --fix-shape {name}:{extents} "
+                "writes it into the model"
+            )
 
     def settle(self) -> None:
         """Leave `result` and `report` of the attempt that holds."""
@@ -65,6 +76,8 @@ class Job:
             dropped = self._proven(self._certified(frozenset()))
         else:
             self._attempt(frozenset())
+        if self._options.to is not None:
+            self._convert(TYPES[self._options.to])
         if self._draft is None:
             require_valid(self.result, "the result")
         refusals = (*self.report.refusals, *map(_dropped, dropped))
@@ -76,7 +89,7 @@ class Job:
             from onnxac.proof.running.latency import compare_latency
 
             self._options.progress("timing")
-            found = compare_latency(*self._both(), shapes=self._options.shapes)
+            found = compare_latency(*self._both(), shapes=self._shapes)
             self.report = replace(self.report, latency=found)
 
     def _attempt(self, without: frozenset[str]) -> tuple[ModelProto, Sequence[Change]]:
@@ -133,8 +146,31 @@ class Job:
 
     def _both(self) -> tuple[ModelProto | Path, ModelProto | Path]:
         """What goes in and what comes out, as it can be run."""
-        before = self._path or self._original.proto
-        return before, self.result if self._draft is None else self._draft.path
+        return self._given, self.result if self._draft is None else self._draft.path
+
+    @property
+    def _shapes(self) -> dict[str, Sequence[int]]:
+        """Shapes that inputs are run at only."""
+        return {**self._options.shapes, **self._options.fix_shapes}
+
+    def _convert(self, precision: str) -> None:
+        """Put the result into half precision, and prove that as well."""
+        from onnxac.proof import Settings, raise_if_failed
+        from onnxac.quantizing.half import to_half
+
+        self._options.progress("converting")
+        if self._draft is None:
+            self.result = to_half(self.result, None)
+        else:
+            path = self._draft.path
+            self.result = to_half(read(path), path.parent)
+            self._draft.restart()
+            self.single = self._draft.write(self.result, None, single=self._single)
+        self.report = replace(self.report, after=foreign_info(self.result), precision=precision)
+        if self._options.verify:
+            found = self._verified(precision)
+            raise_if_failed(found, (Settings.names[0], f"the model in {precision}"))
+            self.report = replace(self.report, verification=found)
 
     def _proven(self, dropped: tuple[Change, ...]) -> tuple[Change, ...]:
         """Run both models. Where they differ, look for the changes that are to blame.
@@ -171,7 +207,7 @@ class Job:
         self.report = replace(self.report, verification=found)
         return dropped
 
-    def _verified(self) -> Verification:
+    def _verified(self, precision: str | None = None) -> Verification:
         # onnxruntime is not loaded before something has to be run.
         from onnxac.proof import Settings, verify
 
@@ -179,10 +215,11 @@ class Job:
         options.progress("proving")
         settings = Settings(
             seeds=options.seeds,
-            shapes=options.shapes,
+            shapes=self._shapes,
             inputs=options.inputs,
             custom_ops=options.custom_ops,
             tolerance=options.tolerance,
+            precision=precision,
             timeout=options.timeout,
             tick=partial(options.progress, "proving"),
         )

@@ -10,6 +10,9 @@ from typing import Protocol
 from onnxac.errors import UsageError
 from onnxac.kinds import unknown
 
+# What a model may be converted to, and what reports call that.
+TYPES = {"fp16": "float16"}
+
 
 class Progress(Protocol):
     """Is told what happens now, in a word or two, and how much of how much is done.
@@ -43,6 +46,9 @@ class Options:
     without              kinds of rewrites (`onnxac.kinds`) to leave out
     seeds                number of seeds of the proof's inputs
     shapes               input name → shape, where the proof is to use that one only
+    fix_shapes           input name → shape that is written into the model, and followed
+    to                   "fp16": convert floats inside to that type, after merging; the result is
+                         proven again, at that type's precision
     tolerance            largest relative error, instead of the one derived from the dtype
     timeout              seconds that the proof may take
     inputs               files of real inputs for the proof: .npz, or folders of .npy
@@ -52,7 +58,8 @@ class Options:
     progress             is told what happens now
     notice               is told, in a sentence, what the user has to know beside the report
 
-    Raises UsageError where `without` names a kind that there is not.
+    Raises UsageError where `without` or `to` names what there is not, or an input is run at one
+    shape and fixed to another.
     """
 
     verify: bool = True
@@ -65,6 +72,8 @@ class Options:
     without: tuple[str, ...] = ()
     seeds: int = 3
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    fix_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    to: str | None = None
     tolerance: float | None = None
     timeout: float = 600.0
     inputs: tuple[Path, ...] = ()
@@ -81,3 +90,8 @@ class Options:
         wrong = unknown(self.without)
         if wrong is not None:
             raise UsageError(wrong)
+        if self.to is not None and self.to not in TYPES:
+            raise UsageError(f"{self.to!r} is no type to convert to; known is {', '.join(TYPES)}")
+        for name in self.shapes.keys() & self.fix_shapes.keys():
+            if tuple(self.shapes[name]) != tuple(self.fix_shapes[name]):
+                raise UsageError(f"{name!r} is run at one shape, and fixed to another: give one")

@@ -16,6 +16,7 @@ from onnxac.options import Options
 from onnxac.planning.statistics import digest_of
 from onnxac.quantizing import quantization
 from onnxac.report import Report
+from onnxac.simplifying.extents import fix_shapes
 from onnxac.stages import fused
 from onnxac.storage.disk import scratch
 from onnxac.storage.draft import Draft
@@ -81,6 +82,7 @@ def inspect(
     else:
         path = Path(model)
         original, _ = _read_lazily(path)
+    original = fix_shapes(original, options.fix_shapes)
     _tell_unmatched(original, options)
     options.progress("merging")
     result, report = fused(original, path, options, None, frozenset())

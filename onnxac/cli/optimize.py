@@ -15,11 +15,13 @@ from onnxac.cli.many import Many, optimize_many
 from onnxac.cli.options import (
     PROOF,
     STDIO,
+    WHAT,
     Color,
     CustomOps,
     Dequantize,
     Equalize,
     ExactFactors,
+    FixShapes,
     Freeze,
     Inputs,
     Keep,
@@ -52,6 +54,12 @@ class EngineChoice(str, Enum):
     DASK = "dask"
 
 
+class Type(str, Enum):
+    """What floats may be converted to."""
+
+    FP16 = "fp16"
+
+
 Places = Annotated[
     list[str],
     typer.Argument(
@@ -65,8 +73,8 @@ OutDir = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Where the results of many models go, in the tree that they are in. What is there "
-        "already, and still holds, is not done again.",
+        help="Where the results go, in the tree of the sources. What is there already, and still "
+        "holds, is not done again.",
         rich_help_panel=MANY,
     ),
 ]
@@ -82,15 +90,22 @@ EngineName = Annotated[
         rich_help_panel=MANY,
     ),
 ]
-InPlace = Annotated[bool, flag("--in-place", help="Replace IN by the result, in one step.")]
-DryRun = Annotated[
-    bool, flag("--dry-run", help="Do and prove all of it, but write no model; OUT may be missing.")
+To = Annotated[
+    Type | None,
+    typer.Option(
+        metavar="fp16",
+        help="Convert to half precision, and prove that as well; inputs and outputs keep their "
+        "types.",
+        rich_help_panel=WHAT,
+    ),
 ]
+InPlace = Annotated[bool, flag("--in-place", help="Replace IN by the result, in one step.")]
+DryRun = Annotated[bool, flag("--dry-run", help="Do and prove it, but write no model.")]
 FailIfUnfused = Annotated[
     bool,
     flag(
         "--fail-if-unfused/--no-fail-if-unfused",
-        help="Exit with 1 if there was nothing to merge (OUT is written all the same).",
+        help="Exit with 1 if nothing was merged.",
     ),
 ]
 Strict = Annotated[
@@ -132,6 +147,8 @@ def optimize(
     dry_run: DryRun = False,
     keep: Keep = None,
     without: Without = None,
+    fix_shape: FixShapes = None,
+    to: To = None,
     freeze_initializers: Freeze = False,
     dequantize: Dequantize = False,
     ranges: WithRanges = False,
@@ -167,8 +184,6 @@ def optimize(
 
     [not dim cyan]onnxac optimize model.onnx --in-place --keep "/head/*"[/]
 
-    [not dim cyan]onnxac optimize in.onnx --dry-run[/]
-
     [not dim cyan]cat in.onnx | onnxac optimize - - > out.onnx[/]
 
     [not dim cyan]onnxac optimize a.onnx models/ --out-dir fused --jobs 2[/]
@@ -186,6 +201,8 @@ def optimize(
         "without": kinds_from(without),
         "seeds": seeds,
         "shapes": shapes_from(shape),
+        "fix_shapes": shapes_from(fix_shape, "--fix-shape"),
+        "to": to and to.value,
         "tolerance": tolerance,
         "timeout": timeout,
         "inputs": tuple(inputs or ()),

@@ -14,6 +14,7 @@ from onnxac.kinds import KINDS, unknown
 # Standard input or output, in place of a path.
 STDIO = "-"
 LOOKS, PROOF, WHAT = "How it is shown", "Proof", "What is merged"
+INTEGERS = "For 8-bit integers"
 
 
 def flag(*names: str, help: str, panel: str | None = None, **more: Any) -> Any:
@@ -43,9 +44,18 @@ Shapes = Annotated[
     list[str] | None,
     typer.Option(
         "--shape",
-        metavar="NAME:1,3,224,224",
+        metavar="NAME:1,3,8,8",
         help="Run an input at this shape only. Repeatable.",
         rich_help_panel=PROOF,
+    ),
+]
+FixShapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fix-shape",
+        metavar="NAME:1,3,8,8",
+        help="Write an input's shape into the model; --shape is for the proof only. Repeatable.",
+        rich_help_panel=WHAT,
     ),
 ]
 Tolerance = Annotated[
@@ -98,7 +108,6 @@ Freeze = Annotated[
     flag(
         "--freeze-initializers/--no-freeze-initializers",
         help="Take initializers that are also graph inputs as constants.",
-        panel=WHAT,
     ),
 ]
 
@@ -107,7 +116,7 @@ Dequantize = Annotated[
     flag(
         "--dequantize/--no-dequantize",
         help="Merge branches of quantized weights as well, as floats.",
-        panel=WHAT,
+        panel=INTEGERS,
     ),
 ]
 WithRanges = Annotated[
@@ -115,16 +124,16 @@ WithRanges = Annotated[
     flag(
         "--ranges/--no-ranges",
         help="Say how well the model quantizes: ranges of weights, and of activations on --inputs.",
-        panel=WHAT,
+        panel=INTEGERS,
     ),
 ]
 Equalize = Annotated[
     bool,
     flag(
         "--equalize/--no-equalize",
-        help="For 8-bit integers: give the channels of each weight ranges that are alike. "
-        "Factors are powers of two, so the result is the same to the bit.",
-        panel=WHAT,
+        help="Give the channels of each weight ranges that are alike, by factors that are powers "
+        "of two: the result is the same to the bit.",
+        panel=INTEGERS,
     ),
 ]
 ExactFactors = Annotated[
@@ -132,7 +141,7 @@ ExactFactors = Annotated[
     flag(
         "--exact-factors/--no-exact-factors",
         help="With --equalize, take factors as they come out; weights are rounded once more.",
-        panel=WHAT,
+        panel=INTEGERS,
     ),
 ]
 
@@ -159,7 +168,7 @@ def require_equalize(equalize: bool, exact_factors: bool) -> None:
         raise UsageError("--exact-factors says how to equalize; give --equalize as well")
 
 
-def shapes_from(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
+def shapes_from(texts: Sequence[str] | None, option: str = "--shape") -> dict[str, tuple[int, ...]]:
     """`NAME:1,3,224,224` as name and shape. Raises UsageError where it is something else."""
     shapes: dict[str, tuple[int, ...]] = {}
     for text in texts or ():
@@ -170,5 +179,5 @@ def shapes_from(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
         except ValueError:
             name = ""
         if not name:
-            raise UsageError(f"--shape {text}: write name and extents of an input, x:1,3,224,224")
+            raise UsageError(f"{option} {text}: write name and extents of an input, x:1,3,224,224")
     return shapes

@@ -57,6 +57,14 @@ OutputsOnly = Annotated[
     bool,
     flag("--outputs-only", help="Compare no tensors inside the models.", panel=PROOF),
 ]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        metavar="float16",
+        help="B computes in this type: allow for roundings as coarse as its.",
+        rich_help_panel=PROOF,
+    ),
+]
 
 
 def verify(
@@ -68,6 +76,7 @@ def verify(
     inputs: Inputs = None,
     mapping: Map = None,
     outputs_only: OutputsOnly = False,
+    precision: Precision = None,
     tolerance: Tolerance = None,
     rtol: Rtol = None,
     atol: Atol = None,
@@ -101,6 +110,7 @@ def verify(
             inputs=tuple(inputs or ()),
             mapping=mapping_from(mapping),
             outputs_only=outputs_only,
+            precision=precision,
             tolerance=tolerance,
             rtol=rtol,
             atol=atol,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onnxac.errors import UsageError
+from onnxac.proof.judging.compare import EPSILON
 
 # Is told how many of how many steps are done.
 Tick = Callable[[int, int], object]
@@ -31,6 +32,8 @@ class Settings:
                   as in numpy.allclose; where one is given, the other is 0
     mapping       names of outputs of the second model, by names of the first's
     outputs_only  do not compare tensors inside the models
+    precision     a type, float16 or bfloat16, that the second model computes in, whatever the
+                  types of its outputs are: roundings are as coarse as that type's
     custom_ops    libraries of operators that ONNX Runtime loads
     timeout       seconds for all of it
     memory_limit  bytes for both models and their tensors (Linux; default: three quarters of
@@ -47,6 +50,7 @@ class Settings:
     atol: float | None = None
     mapping: Mapping[str, str] = field(default_factory=dict)
     outputs_only: bool = False
+    precision: str | None = None
     custom_ops: tuple[Path, ...] = ()
     timeout: float = 600.0
     memory_limit: int | None = None
@@ -64,6 +68,8 @@ class Settings:
                 raise UsageError(f"{name}={value} must be a number, and not negative")
         if self.tolerance is not None and self.elementwise is not None:
             raise UsageError("tolerance is of the whole output, rtol and atol of each value: one")
+        if self.precision is not None and self.precision not in EPSILON:
+            raise UsageError(f"precision {self.precision!r} is none of {', '.join(EPSILON)}")
         if self.timeout <= 0:
             raise UsageError(f"timeout {self.timeout} must be a positive number of seconds")
         if self.memory_limit is not None and self.memory_limit <= 0:
@@ -80,6 +86,16 @@ class Settings:
         if self.rtol is None and self.atol is None:
             return None
         return self.rtol or 0.0, self.atol or 0.0
+
+    @property
+    def spacing(self) -> float:
+        """The ε of what the second model computes in, where that was said; else 0."""
+        return 0.0 if self.precision is None else EPSILON[self.precision]
+
+    @property
+    def compares_inside(self) -> bool:
+        """Whether tensors inside are compared; of another precision, they have other types."""
+        return not self.outputs_only and self.precision is None
 
     @property
     def derives(self) -> bool:

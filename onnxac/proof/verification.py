@@ -57,6 +57,7 @@ nothing by being equal, unless all that it is computed from was seen to be equal
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from onnxac.errors import RuntimeFailure, VerificationError
 from onnxac.proof.case import Case
@@ -107,10 +108,17 @@ def run_both(case: Case, given: Mapping[str, tuple[int, ...]], settings: Setting
     called = dict(zip((BEFORE, AFTER), settings.names, strict=True))
     with (
         scratch() as workspace,
-        Worker(settings.timeout, settings.memory_limit, shape_hint(signature), called) as worker,
+        Worker(
+            settings.timeout,
+            settings.memory_limit,
+            shape_hint(signature),
+            called,
+            settings.spacing,
+        ) as worker,
     ):
         loader = Loader(worker, case, workspace.path, settings)
-        judge = Judge(worker, settings, loader.further, coarsest_epsilon(case.a.model))
+        coarsest = max(coarsest_epsilon(case.a.model), settings.spacing)
+        judge = Judge(worker, settings, loader.further, coarsest)
         diagnosis = Diagnosis(worker, case.likeness, loader.probed)
         trial = Trial(worker, signature, loader.subjects, judge, diagnosis, settings)
         try:
@@ -121,7 +129,7 @@ def run_both(case: Case, given: Mapping[str, tuple[int, ...]], settings: Setting
         except VerificationError as error:
             # The second model does not even run where the first one does.
             return Verification((), 0, (), loader.runtime, case.notes, difference=str(error))
-        return _verification(case, trial, loader.runtime)
+        return replace(_verification(case, trial, loader.runtime), precision=settings.precision)
 
 
 def raise_if_failed(

@@ -45,6 +45,8 @@ def others(report: Report) -> Iterator[str]:
     }.items():
         if count:
             yield f"{numbers.plural(count, 'node')} {what}"
+    if report.precision:
+        yield f"converted to {one_line(report.precision)}; inputs and outputs keep their types"
 
 
 def _table(fusions: Sequence[Fusion], details: bool) -> Columns:

@@ -63,7 +63,8 @@ def verdict(verification: Verification | None) -> Verdict:
         return Verdict(EQUAL, "equal to the bit", f"{which}, {runs}")
     state, verb = (EQUAL, "equal within") if verification.passed else (DIFFERS, "different by")
     off, allowed = worst.texts()
-    return Verdict(state, f"{verb} {off}", f"{which} (tolerance {allowed}), {runs}")
+    at = f" in {verification.precision}" if verification.precision else ""
+    return Verdict(state, f"{verb} {off}", f"{which} (tolerance {allowed}{at}), {runs}")
 
 
 def is_within(output: OutputDifference) -> bool:

@@ -221,6 +221,7 @@ class Verification:
                 nowhere finite in every run, or too ill-conditioned to judge
     unrun       why the models could not be run as a whole; empty where they could
     difference  what differs, in a line; empty where nothing does
+    precision   the type whose roundings were allowed for, where that is coarser than the outputs'
     """
 
     outputs: tuple[OutputDifference, ...]
@@ -232,6 +233,7 @@ class Verification:
     unseen: tuple[str, ...] = ()
     unrun: str = ""
     difference: str = ""
+    precision: str | None = None
 
     @property
     def worst(self) -> OutputDifference | None:
@@ -290,6 +292,7 @@ class Report:
     idle            nodes removed that handed on what they read, or that nothing read
     repeated        nodes removed that computed what another one computes
     verification    None when it was switched off
+    precision       the type that floats inside were converted to, where that was asked for
     tools           versions of onnxac and of what it used
     command         the command line, where there was one
     """
@@ -307,6 +310,7 @@ class Report:
     idle: int = 0
     repeated: int = 0
     command: str | None = None
+    precision: str | None = None
     schema: int = field(default=SCHEMA_VERSION)
 
     @property
@@ -317,7 +321,8 @@ class Report:
     @property
     def changed(self) -> bool:
         """Whether the model that came out differs from the one that went in."""
-        return bool(self.changes) or self.folded + self.idle + self.repeated > 0
+        gone = self.folded + self.idle + self.repeated > 0
+        return bool(self.changes) or gone or self.precision is not None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form: plain dicts, lists, numbers and strings."""

@@ -32,10 +32,13 @@ MAX_BYTES = 1 << 32
 CHUNK = 1 << 18
 
 
-def write_noisy(model: onnx.ModelProto, folder: Path, target: Path, seed: int) -> bool:
+def write_noisy(
+    model: onnx.ModelProto, folder: Path, target: Path, seed: int, least: float = 0.0
+) -> bool:
     """Write `model`, whose external data lies in `folder`, with noisy weights to `target`.
 
-    Every weight w becomes w·(1 + ε·u), with u in [-1, 1] and ε of the weight's own type.
+    Every weight w becomes w·(1 + ε·u), with u in [-1, 1] and ε of the weight's own type, or
+    `least` where that is coarser.
     What lies in files goes to the file `data_of(target)` in chunks. False, and nothing is
     written, when the model is too large for it.
     """
@@ -48,9 +51,10 @@ def write_noisy(model: onnx.ModelProto, folder: Path, target: Path, seed: int) -
     with data_of(target).open("xb") as data:
         for name, tensor in _weights(copy.graph):
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
-                _copy(tensor, folder, data, None if name in steering else rng)
+                draw = None if name in steering else rng
+                _copy(tensor, folder, data, draw, least)
             elif name not in steering:
-                _perturb(tensor, rng)
+                _perturb(tensor, rng, least)
     target.write_bytes(copy.SerializeToString())
     return True
 
@@ -98,7 +102,11 @@ def _weights(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
 
 
 def _copy(
-    tensor: onnx.TensorProto, folder: Path, out: IO[bytes], rng: np.random.Generator | None
+    tensor: onnx.TensorProto,
+    folder: Path,
+    out: IO[bytes],
+    rng: np.random.Generator | None,
+    least: float,
 ) -> None:
     """Copy a tensor's data from its file to another one, with noise where it is to have some."""
     entries = {e.key: e.value for e in tensor.external_data}
@@ -118,13 +126,13 @@ def _copy(
             if not chunk:
                 raise ModelError(f"{place}: ends before the data of {tensor.name}")
             if rng is not None and dtype != np.uint8:
-                chunk = noisy(np.frombuffer(chunk, dtype), rng).tobytes()
+                chunk = noisy(np.frombuffer(chunk, dtype), rng, least).tobytes()
             out.write(chunk)
     point(tensor, Path(out.name).name, start, length)
 
 
-def _perturb(tensor: onnx.TensorProto, rng: np.random.Generator) -> None:
+def _perturb(tensor: onnx.TensorProto, rng: np.random.Generator, least: float) -> None:
     if epsilon(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)) is None:
         return
     values = numpy_helper.to_array(tensor)
-    tensor.CopyFrom(numpy_helper.from_array(noisy(values, rng), tensor.name))
+    tensor.CopyFrom(numpy_helper.from_array(noisy(values, rng, least), tensor.name))

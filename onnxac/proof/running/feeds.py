@@ -143,20 +143,23 @@ def read_inputs(path: Path) -> dict[str, Array]:
         return {name: loaded[name] for name in loaded.files}
 
 
-def perturb(feeds: Mapping[str, Feed], seed: int) -> dict[str, Feed]:
-    """The feeds, each value off by up to one rounding."""
+def perturb(feeds: Mapping[str, Feed], seed: int, least: float = 0.0) -> dict[str, Feed]:
+    """The feeds, each value off by up to one rounding; ε is `least` at least."""
     rng = np.random.default_rng(seed)
     return {
-        name: [noisy(v, rng) for v in feed] if isinstance(feed, list) else noisy(feed, rng)
+        name: [noisy(v, rng, least) for v in feed]
+        if isinstance(feed, list)
+        else noisy(feed, rng, least)
         for name, feed in feeds.items()
     }
 
 
-def noisy(values: Array, rng: np.random.Generator) -> Array:
-    """w·(1 + ε·u) of each value, with u in [-1, 1] and ε of the values' own type."""
+def noisy(values: Array, rng: np.random.Generator, least: float = 0.0) -> Array:
+    """w·(1 + ε·u) of each value, with u in [-1, 1] and ε of the values' own type, or `least`."""
     spacing = epsilon(values.dtype)
     if spacing is None or values.dtype.kind == "c":
         return values
+    spacing = max(spacing, least)
     wide = values.astype(np.float64)
     # Whole numbers in a float (1, 2, -1) are meant exactly, and fusing keeps them exact.
     noise = np.where(wide == np.round(wide), 0.0, rng.uniform(-spacing, spacing, wide.shape))

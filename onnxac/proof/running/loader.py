@@ -30,7 +30,7 @@ class Loader:
     def __init__(self, worker: Worker, case: Case, folder: Path, settings: Settings) -> None:
         self._worker, self._case, self._folder, self._settings = worker, case, folder, settings
         self._backend = ONNX_RUNTIME
-        self.subjects = case.subjects(inside=not settings.outputs_only)
+        self.subjects = case.subjects(inside=settings.compares_inside)
 
     @property
     def runtime(self) -> str:
@@ -111,7 +111,7 @@ class Loader:
             folder = case.a.folder.resolve()
             return self._worker.load(key, path, IN_FLOAT64, folder=folder) is None
         seed = int(key.rsplit(" ", 1)[1])
-        written = write_noisy(model, case.a.folder, path, seed)
+        written = write_noisy(model, case.a.folder, path, seed, self._settings.spacing)
         libraries = self._settings.custom_ops
         loaded = (
             written and self._worker.load(key, path, self._backend, libraries=libraries) is None

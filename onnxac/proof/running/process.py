@@ -62,6 +62,7 @@ class Worker:
 
     hint    what to do about it, for the messages of these failures
     called  what models are called in them, by their keys
+    spacing ε of a type that values are as coarse as, whatever their own types are
     """
 
     def __init__(
@@ -70,11 +71,13 @@ class Worker:
         memory_limit: int | None,
         hint: str = "",
         called: Mapping[str, str] | None = None,
+        spacing: float = 0.0,
     ) -> None:
         self._timeout = timeout
         self._memory_limit = memory_limit
         self._hint = hint
         self._called = called or {}
+        self._spacing = spacing
         self._expired = False
         self.version = ""
 
@@ -154,7 +157,7 @@ class Worker:
 
     def run(self, key: str, moved: int | None = None) -> Rejection | None:
         """Run the model `key` on the feed that stands, or on one that is off by a rounding."""
-        request = {"op": "run", "key": key, "moved": moved}
+        request = {"op": "run", "key": key, "moved": moved, "least": self._spacing}
         return _rejection(self._ask(request, f"while it ran {self._called.get(key, key)}")[0])
 
     def gaps(
@@ -179,7 +182,7 @@ class Worker:
         rejected = _rejection(header)
         if rejected is not None:
             raise RuntimeFailure(f"the results can't be compared: {rejected.reason}{self._hint}")
-        return [_gap(h, i, arrays) for i, h in enumerate(header["gaps"])]
+        return [_gap(h, i, arrays, self._spacing) for i, h in enumerate(header["gaps"])]
 
     def _ask(
         self, request: Mapping[str, Any], when: str
@@ -223,7 +226,8 @@ def _rejection(header: Mapping[str, Any]) -> Rejection | None:
     return Rejection(header["error"], header["unimplemented"], header["unknown"])
 
 
-def _gap(header: Mapping[str, Any], index: int, arrays: Mapping[str, Array]) -> Gap:
+def _gap(header: Mapping[str, Any], index: int, arrays: Mapping[str, Array], spacing: float) -> Gap:
+    epsilon = header["epsilon"]
     low, high = header["range"] or (math.inf, -math.inf)
     return Gap(
         arrays[f"{index}.distances"],
@@ -231,7 +235,7 @@ def _gap(header: Mapping[str, Any], index: int, arrays: Mapping[str, Array]) -> 
         header["floor"],
         tuple(Axis(*a) for a in header["axes"]),
         header["reason"],
-        header["epsilon"],
+        None if epsilon is None else max(epsilon, spacing),
         low,
         high,
         header["size"],

@@ -8,7 +8,7 @@ libraries are loaded:
     {"memory_limit": bytes or null}
     {"op": "load", "key": k, "path": p, "backend": b, "folder": f, "libraries": [], "renamed": {}}
     {"op": "feed", "specs": [...], "fill": {...}, "file": path or null}
-    {"op": "run", "key": k, "moved": seed or null}
+    {"op": "run", "key": k, "moved": seed or null, "least": ε of the move, at least}
     {"op": "gaps", "first": [k, seed or null], "second": [...], "pairs": [[name, name, floor]],
      "elementwise": [rtol, atol] or null, "wide": bool}
 
@@ -173,7 +173,9 @@ class _Server:
     def _run(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
         key, moved = request["key"], request["moved"]
         # Negative is the feed itself, another time.
-        feeds = self._feeds if moved is None or moved < 0 else perturb(self._feeds, moved)
+        feeds = self._feeds
+        if moved is not None and moved >= 0:
+            feeds = perturb(feeds, moved, request["least"])
         names = self._renamed[key]
         feeds = {names.get(name, name): feed for name, feed in feeds.items()}
         self._outputs[key, moved] = self._models[key](feeds)
