@@ -53,9 +53,10 @@ def fused(
     applied = Rewriter(original, seen.facts, seen.folding).apply(
         plan, without, partial(options.progress, "merging")
     )
-    fusions = account.fusions(roll, applied, seen.kinds)
     settled = settle_operands(original, seen.facts, stay.named, stay.kept)
-    joined = join_reshapes(original, seen.facts, stay.named, stay.kept)
+    joined = join_reshapes(original, seen.facts, stay.named, stay.kept, applied.dims)
+    applied.follow(joined.stands, original.graph.nodes)
+    fusions = account.fusions(roll, applied, seen.kinds)
     share_constants(original.graph, seen.facts)
     equalized = Equalized()
     if options.equalize:
@@ -79,7 +80,7 @@ def fused(
             *equalized.refusals,
         ),
         folded=gone.inside + len(applied.removed) - sum(len(f.removed) for f in fusions),
-        idle=len(gone.idle) + len(settled) + len(joined),
+        idle=len(gone.idle) + len(settled) + sum(map(roll.knows, joined.gone)),
         repeated=len(gone.repeated),
         verification=None,
         tools=tools(),

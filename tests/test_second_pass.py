@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 from test_symbolic_shapes import merged, model, node, random
 
 from onnxac.graph.model import from_proto
 from onnxac.inference.facts import Facts
 from onnxac.pipeline import Options, inspect, optimize
 from onnxac.recipes.steps import size
+from onnxac.report import HOLDS
 from onnxac.simplifying import share_constants
 
 MODELS = Path(__file__).parents[1] / "models" / "onnx"
@@ -46,6 +47,77 @@ def test_a_view_that_only_renames_unit_axes_is_no_node() -> None:
     held = {"axis": [0], "zero": np.zeros(1), "w": random(6, 4, 1, 1)}
     before = model(nodes, held, ["N", 4, 3, "W"])
     assert merged(before, (2, 4, 3, 8)) == ["AveragePool", "Conv", "Relu", "Concat"]
+
+
+def test_what_is_squeezed_behind_its_unsqueeze_is_read_in_front() -> None:
+    """TensorFlow: a pyramid of convolutions over one axis, some of whose levels are read whole."""
+    nodes = [
+        node("Pad", ["x", "amounts"], "p"),
+        node("Reshape", ["p", "first"], "p4"),
+        node("Conv", ["p4", "w"], "a", strides=[1, 2]),
+        node("Reshape", ["a", "flat"], "a3"),
+        node("Pad", ["a3", "amounts"], "r3", mode="reflect"),
+        node("Reshape", ["r3", "second"], "r4"),
+        node("Conv", ["r4", "v"], "b", strides=[1, 2]),
+        node("Transpose", ["b"], "t", perm=[0, 2, 3, 1]),
+        node("Pad", ["a3", "amounts"], "z3"),
+        node("Reshape", ["z3", "second"], "z4"),
+        node("Conv", ["z4", "w"], "c", strides=[1, 2]),
+        node("Reshape", ["c", "last"], "c4"),
+        node("Mul", ["t", "c4"], "y"),
+    ]
+    held = {
+        "w": random(1, 1, 1, 5),
+        "v": random(3, 1, 1, 5),
+        "amounts": [0, 0, 2, 0, 0, 2],
+        "first": [-1, 1, 1, 68],
+        "flat": [-1, 1, 32],
+        "second": [-1, 1, 1, 36],
+        "last": [-1, 1, 16, 1],
+    }
+    _is_final(model(nodes, held, ["N", 1, 64]), (2, 1, 64))
+
+
+def test_a_chain_whose_front_was_merged_is_joined() -> None:
+    """A recurrent layer's states, behind which a target of a Reshape is computed."""
+    lstm = node("LSTM", ["x", "w", "r"], "h", hidden_size=4)
+    nodes = [
+        lstm,
+        node("Transpose", ["h"], "t", perm=[0, 2, 1, 3]),
+        node("Reshape", ["t", "target"], "f"),
+        node("Shape", ["f"], "s"),
+        node("Gather", ["s", "zero"], "n"),
+        node("Gather", ["s", "one"], "m"),
+        node("Mul", ["n", "m"], "nm"),
+        node("Unsqueeze", ["nm", "axis"], "u"),
+        node("Concat", ["u", "width"], "to", axis=0),
+        node("Reshape", ["f", "to"], "z"),
+        node("Relu", ["z"], "y"),
+    ]
+    held = {
+        "w": random(1, 16, 3),
+        "r": random(1, 16, 4),
+        "target": [0, 0, -1],
+        "zero": np.int64(0),
+        "one": np.int64(1),
+        "axis": [0],
+        "width": [4],
+    }
+    _is_final(model(nodes, held, ["T", 1, 3]), (6, 1, 3))
+
+
+def _is_final(before: ModelProto, shape: tuple[int, ...]) -> None:
+    merged(before, shape)
+    once, first = optimize(before)
+    assert all(
+        f.added and f.certificate is not None and f.certificate.verdict == HOLDS
+        for f in first.fusions
+    )
+    names = {n.name or n.output[0] for n in once.graph.node}
+    assert {a.name for f in first.fusions for a in f.added} <= names
+    again, report = optimize(once, QUIETLY)
+    assert not report.fusions and not report.idle
+    assert [n.op_type for n in again.graph.node] == [n.op_type for n in once.graph.node]
 
 
 def test_a_transposition_moves_as_much_as_it_did() -> None:

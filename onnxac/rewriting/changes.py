@@ -47,6 +47,11 @@ class Roll:
                 self.readers[tensor.name].append(node.op)
                 if node.op == "Cast":
                     self.casts[tensor.name] += [t.name for t in node.outputs]
+        self._ids = {id(n) for n in nodes}
+
+    def knows(self, node: gs.Node) -> bool:
+        """Whether the node was there before."""
+        return id(node) in self._ids
 
 
 def fusions(roll: Roll, applied: Applied, kinds: Mapping[int, str]) -> tuple[Fusion, ...]:

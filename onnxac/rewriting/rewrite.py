@@ -7,7 +7,7 @@ last reader by this goes; what had none to begin with stays.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -39,6 +39,20 @@ class Applied:
     blocked: list[Blocked] = field(default_factory=list)
     removed: list[gs.Node] = field(default_factory=list)
     dims: dict[str, Dims] = field(default_factory=dict)
+
+    def follow(self, stands: Callable[[gs.Node], gs.Node], nodes: Iterable[gs.Node]) -> None:
+        """Name what is left of what was added, once chains of Reshapes are joined.
+
+        stands  what does a node's work now
+        nodes   of the graph as it is now
+
+        A change of which nothing is left did no more than give a tensor another shape and back.
+        """
+        here = {id(n) for n in nodes}
+        for applied in self.changes:
+            now = {id(n): n for n in map(stands, applied.added)}
+            applied.added = [n for i, n in now.items() if i in here]
+        self.changes = [c for c in self.changes if c.added]
 
 
 @dataclass
