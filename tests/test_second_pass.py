@@ -116,7 +116,8 @@ def _is_final(before: ModelProto, shape: tuple[int, ...]) -> None:
     names = {n.name or n.output[0] for n in once.graph.node}
     assert {a.name for f in first.fusions for a in f.added} <= names
     again, report = optimize(once, QUIETLY)
-    assert not report.fusions and not report.idle
+    assert not report.fusions
+    assert not report.idle
     assert [n.op_type for n in again.graph.node] == [n.op_type for n in once.graph.node]
 
 
