@@ -23,7 +23,7 @@ from test_models import MODELS
 from onnxac.algebra import Lazy
 from onnxac.algebra.add import is_fill
 from onnxac.pipeline import Options, optimize
-from onnxac.report import Report
+from onnxac.report import EQUAL, Report
 
 Values = NDArray[np.generic]
 
@@ -177,6 +177,26 @@ def test_double_gets_no_operator_that_a_runtime_lacks(nodes: list[NodeProto]) ->
     after, _ = same(model(nodes, (2, 4, 4), TensorProto.DOUBLE, **wide, f=factor))
     lacking = {"Conv", "ConvTranspose", "AveragePool", "GlobalAveragePool", "BatchNormalization"}
     assert lacking.isdisjoint(n.op_type for n in after.graph.node)
+
+
+def test_double_keeps_the_operators_that_the_model_has_in_double() -> None:
+    """Whatever runs this model has Conv and BatchNormalization in double."""
+    parts = ("scale", "shift", "mean", "variance")
+    wide = {
+        "k": integers(4, 2, 3, 3).astype(np.float64),
+        "p": integers(4, 2, 1, 1, seed=1).astype(np.float64),
+        **{n: np.arange(1.0, 5.0) for n in parts},
+    }
+    nodes = [
+        node("Conv", "x k", "s", pads=[1, 1, 1, 1]),
+        node("Conv", "x p", "t"),
+        node("Add", "s t", "u"),
+        node("BatchNormalization", f"u {' '.join(parts)}", "y"),
+    ]
+    after, report = optimize(model(nodes, (2, 2, 6, 6), TensorProto.DOUBLE, **wide))
+    assert [n.op_type for n in after.graph.node] == ["Conv"]
+    assert report.verification is not None
+    assert report.verification.verdict == EQUAL
 
 
 def test_a_padding_that_is_cropped_again_is_nothing() -> None:

@@ -18,7 +18,7 @@ from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError, infer_node_outputs
 
 from onnxac.graph.model import Model
-from onnxac.graph.operators import traits
+from onnxac.graph.operators import runs, traits
 from onnxac.inference.shapes import Shapes, is_order
 from onnxac.inference.types import digestible
 
@@ -41,6 +41,8 @@ class Facts(Shapes):
         self._imports = [onnx.helper.make_opsetid(d, v) for d, v in model.opsets.items()]
         self._faults: dict[str, str] = {}
         self._schemas: dict[tuple[str, str], Any] = {}
+        # Operators that not every runtime has for every type, and the types they have here.
+        self._at_work: set[tuple[str, int | None]] = set()
         graph = model.proto.graph
         # Types as onnx writes them are needed during the walk only.
         self._types: dict[str, TypeProto] = {}
@@ -89,11 +91,20 @@ class Facts(Shapes):
         """What is wrong with the node that makes the tensor; None where nothing is known to be."""
         return self._faults.get(name)
 
+    def runs(self, op: str, dtype: int | None) -> bool:
+        """Whether an operator may be written for an element type.
+
+        Runtimes have it, or the model needs one that has it as it is.
+        """
+        return runs(op, dtype) or (op, dtype) in self._at_work
+
     def _visit(self, node: NodeProto) -> None:
         self._types.update(self.told_by_weight(node))
         if not self._is_alike(node):
             for name, kind in self._infer(node).items():
                 self._note(name, kind)
+        if node.output and traits(node.op_type, node.domain).types is not None:
+            self._at_work.add((node.op_type, self.dtype(node.output[0])))
         outputs = [o for o in node.output if o]
         constant = self.note_constant(node) or self.follow(node)
         if constant and all(self.count(o) <= _SMALL for o in outputs):

@@ -79,6 +79,10 @@ class Site:
         other.dtype = kind
         return other
 
+    def runs(self, op: str) -> bool:
+        """Whether an operator may be written for the type that it is computed in."""
+        return self.facts.runs(op, self.dtype)
+
     def hosts(self, piece: Piece) -> bool:
         """Whether the piece's operator can take the bias in."""
         channels = piece.term.channels

@@ -19,7 +19,6 @@ import numpy as np
 
 from onnxac.algebra import Axis, Lazy, Term
 from onnxac.algebra.kernel import Array
-from onnxac.graph.operators import runs
 from onnxac.recipes.cost import block_cost, reluctant, total
 from onnxac.recipes.steps import FAR, Step, made, size, sliced
 from onnxac.recipes.windows import Window
@@ -115,7 +114,7 @@ def _by_phases(window: Window, spatial: list[int]) -> Way | None:
     channels, factor = window.term.channels, _factor(window.axes[0])
     assert channels is not None
     same = len(window.axes) == 2 and all(_factor(a) == factor > 1 for a in window.axes)
-    if not same or window.site.opset < 11 or not runs("Conv", window.site.dtype):
+    if not same or window.site.opset < 11 or not window.site.runs("Conv"):
         return None
     found = [phased(a, factor) for a in window.axes]
     axes = tuple(p.axis for p in found)

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from onnxac.algebra import Axis, Lazy, Obstacle, Term
-from onnxac.graph.operators import runs
 from onnxac.recipes.cost import Cost, reluctant
 from onnxac.recipes.frame import Frame
 from onnxac.recipes.matrices import flattened, multiplied
@@ -85,9 +84,7 @@ class Writer(Frame):
         dims = tuple(1 if i in chosen else d for i, d in enumerate(self.source))
         cost = Cost(elements=size(self.source) + size(dims), nodes=1)
         rank = len(self.source)
-        pooled = sorted(chosen) == list(range(2, rank)) and runs(
-            "GlobalAveragePool", self.site.dtype
-        )
+        pooled = sorted(chosen) == list(range(2, rank)) and self.site.runs("GlobalAveragePool")
         if pooled:
             step = Step("GlobalAveragePool", dims, cost)
         elif self.site.opset < 18:
@@ -132,7 +129,7 @@ class Writer(Frame):
             and at == 1
             and self.site.bias_axis in (None, 1)
             and len(axes) > 1
-            and runs("BatchNormalization", self.site.dtype)
+            and self.site.runs("BatchNormalization")
         ):
             yield self.piece((*head, self._normalization(elements)), host=len(head))
             return
@@ -215,7 +212,7 @@ class Writer(Frame):
             self.before[i] if a.sampling else self.after[i] for i, a in enumerate(self.axes[:shown])
         )
         last = resized(shape, self.axes[:shown], self.site.opset)
-        if last is None or not runs("Resize", self.site.dtype):
+        if last is None or not self.site.runs("Resize"):
             return
         for way in Writer(rest, self.site.of_shape(shape)).ways():
             told = replace(term, channels=way.term.channels)

@@ -14,7 +14,6 @@ import numpy as np
 
 from onnxac.algebra import Axis, Lazy, Term
 from onnxac.algebra.kernel import Array
-from onnxac.graph.operators import runs
 from onnxac.recipes.cost import Cost, transposed_cost, window_cost
 from onnxac.recipes.site import Site
 from onnxac.recipes.steps import FAR, Dims, Step, Weight, grown, padded, size, sliced
@@ -50,7 +49,7 @@ class Window:
         if any(a.up > 1 for a in self.axes):
             step = self._transposed()
             return None if step is None else [step]
-        if not runs("Conv", self.site.dtype):
+        if not self.site.runs("Conv"):
             return None
         wide, kernel = self._without_crop()
         moved = Cost(elements=size(self.ins) + size(self.outs), nodes=1)
@@ -130,7 +129,7 @@ class Window:
         channels, axes = self.term.channels, self.axes
         assert channels is not None
         pads = [output_padding(a) for a in axes]
-        if not all(pads) or not runs("ConvTranspose", self.site.dtype):
+        if not all(pads) or not self.site.runs("ConvTranspose"):
             return None
         (out, width), group = (channels.out, channels.width), channels.group
 
