@@ -121,7 +121,8 @@ def _batch_normalization(node: gs.Node, output: int, context: Context) -> Lowere
         if context.static_shape(tensor) != (channels,):
             return Obstacle("attributes", f"{tensor.name} has not {channels} entries")
     gamma, beta, mean, variance = (context.array(t.name) for t in node.inputs[1:5])
-    epsilon = float(attribute(node, "epsilon", 1e-5))
+    # Attributes are float32, and so is the default of one: it shows in a model in double.
+    epsilon = float(attribute(node, "epsilon", float(np.float32(1e-5))))
     if not np.all(variance() + epsilon > 0):
         return Obstacle("values", f"{node.inputs[4].name} holds a negative variance")
     scale = Lazy(lambda g, v: g / np.sqrt(v + epsilon), gamma, variance)

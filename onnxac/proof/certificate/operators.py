@@ -88,7 +88,7 @@ def normalize(call: Call) -> Array:
         raise UnknownOperatorError("BatchNormalization in training mode")
     x = call.live(0)
     scale, shift, mean, variance = (call.constant(i) for i in range(1, 5))
-    factor = scale / np.sqrt(variance + call.get("epsilon", 1e-5))
+    factor = scale / np.sqrt(variance + call.get("epsilon", float(np.float32(1e-5))))
     moved = np.zeros_like(shift)
     if call.shift:
         moved = np.abs(shift) + np.abs(mean * factor) if call.absolute else shift - mean * factor

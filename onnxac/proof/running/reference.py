@@ -43,7 +43,7 @@ class BatchNormalization(OpRun):
         training_mode: int | None = None,
         spatial: int | None = None,
     ) -> tuple[NDArray[Any], ...]:
-        epsilon = 1e-5 if epsilon is None else epsilon
+        epsilon = float(np.float32(1e-5)) if epsilon is None else epsilon
         if training_mode or len(self.onnx_node.output) > 3:
             y, saved_mean, saved_var, *running = _batchnorm_training_mode(
                 x, scale, bias, mean, var, 0.9 if momentum is None else momentum, epsilon
