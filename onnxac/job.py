@@ -240,8 +240,10 @@ def _dropped(change: Change) -> Refusal:
     """How it is told that a change was left out."""
     certificate = change.certificate
     why = certificate.reason if certificate is not None and certificate.verdict == FAILS else None
+    place = ""
     if isinstance(change, Fusion):
         node = change.removed[-1] if change.removed else NodeRef(change.output, "")
+        place = change.place
     else:
         node = change.makers[0]
     return Refusal(
@@ -250,4 +252,5 @@ def _dropped(change: Change) -> Refusal:
         f"{'merged' if isinstance(change, Fusion) else 'equalized'}, it did not compute the same "
         f"({why or 'the run of the whole models showed it'}), so it was left as it was; "
         "please report this",
+        place,
     )

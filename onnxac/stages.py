@@ -6,6 +6,7 @@ docstring of its room.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -16,15 +17,17 @@ import onnxac
 from onnxac.equalizing import Equalized, Request, equalize
 from onnxac.graph.fixed import fixed
 from onnxac.graph.model import Model, Store, assemble
+from onnxac.inference.dims import Shape
 from onnxac.inference.facts import Facts
 from onnxac.options import Options
 from onnxac.planning.plan import make_plan
 from onnxac.planning.statistics import digest_of, model_info
 from onnxac.planning.survey import survey, untouched
 from onnxac.reordering.order import reorder
-from onnxac.report import Report
+from onnxac.report import Fusion, Refusal, Report, inside
 from onnxac.rewriting import changes as account
 from onnxac.rewriting.rewrite import Rewriter
+from onnxac.scopes import Scope, opened
 from onnxac.simplifying import join_reshapes, settle_operands, share_constants, simplify
 
 
@@ -42,50 +45,87 @@ def fused(
     store     takes fused weights, so that they need no memory
     without   changes to leave out, by their keys
     """
-    facts = Facts(original, freeze=options.freeze_initializers, dequantize=options.dequantize)
-    stay = fixed(original, options.keep)
-    gone = simplify(original, facts, stay)
-    left = untouched(original, facts, stay)
-    moved = reorder(original, facts, stay, left, without, options.without)
-    seen = survey(original, stay, left, moved, options.without)
-    roll = account.Roll(original)
-    plan = make_plan(seen.definitions, seen.costs, seen.pinned, seen.named, seen.prices)
-    applied = Rewriter(original, seen.facts, seen.folding).apply(
-        plan, without, partial(options.progress, "merging")
-    )
-    settled = settle_operands(original, seen.facts, stay.named, stay.kept)
-    joined = join_reshapes(original, seen.facts, stay.named, stay.kept, applied.dims)
-    applied.follow(joined.stands, original.graph.nodes)
-    fusions = account.fusions(roll, applied, seen.kinds)
-    share_constants(original.graph, seen.facts)
-    equalized = Equalized()
-    if options.equalize:
-        request = Request(options.exact_factors, stay.named, stay.kept, without)
-        equalized = equalize(original, seen.facts, applied.dims, request)
-    freeze, false = options.freeze_initializers, facts.misstated()
-    result = assemble(original, freeze=freeze, store=store, misstated=false)
-    return result, Report(
+    look = partial(Facts, freeze=options.freeze_initializers, dequantize=options.dequantize)
+    scopes = opened(original, look(original), look)
+    parts = [_merged(s, options, store if s.model is original else None, without) for s in scopes]
+    main = parts[-1]
+    return main.result, Report(
         before=model_info(
             original.proto,
-            seen.facts,
+            main.facts,
             digest_of(original.proto if path is None else path),
             None if path is None else str(path),
         ),
         # Hashed when it is clear in which form it is handed on.
-        after=model_info(result, seen.facts, digest="", added={**applied.dims, **equalized.shapes}),
-        fusions=fusions,
-        equalizations=tuple(equalized.changes),
-        refusals=(
-            *account.refusals(roll, seen.definitions, [*seen.blocked, *applied.blocked]),
-            *equalized.refusals,
-        ),
-        folded=gone.inside + len(applied.removed) - sum(len(f.removed) for f in fusions),
-        idle=len(gone.idle) + len(settled) + sum(map(roll.knows, joined.gone)),
-        repeated=len(gone.repeated),
+        after=model_info(main.result, main.facts, digest="", added=main.dims),
+        fusions=tuple(f for p in parts[::-1] for f in p.fusions),
+        equalizations=tuple(main.equalized.changes),
+        refusals=tuple(r for p in parts[::-1] for r in p.refusals),
+        folded=sum(p.folded for p in parts),
+        idle=sum(p.idle for p in parts),
+        repeated=sum(p.repeated for p in parts),
         verification=None,
         tools=tools(),
         command=options.command,
     )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What was done to one graph of a file. `dims` are of what new nodes make, by name."""
+
+    result: ModelProto
+    facts: Facts
+    dims: dict[str, Shape]
+    fusions: tuple[Fusion, ...]
+    equalized: Equalized
+    refusals: tuple[Refusal, ...]
+    folded: int
+    idle: int
+    repeated: int
+
+
+def _merged(scope: Scope, options: Options, store: Store | None, without: frozenset[str]) -> _Part:
+    """Take one graph through all stages, and put it in its place."""
+    model, facts, place = scope.model, scope.facts, scope.place
+    without = frozenset(k for w in without if (k := inside(place, w)) is not None)
+    stay = fixed(model, options.keep)
+    gone = simplify(model, facts, stay)
+    left = untouched(model, facts, stay)
+    moved = reorder(model, facts, stay, left, without, options.without)
+    seen = survey(model, stay, left, moved, options.without)
+    roll = account.Roll(model, place)
+    plan = make_plan(seen.definitions, seen.costs, seen.pinned, seen.named, seen.prices)
+    applied = Rewriter(model, seen.facts, seen.folding).apply(
+        plan, without, partial(options.progress, "merging")
+    )
+    settled = settle_operands(model, seen.facts, stay.named, stay.kept)
+    joined = join_reshapes(model, seen.facts, stay.named, stay.kept, applied.dims)
+    applied.follow(joined.stands, model.graph.nodes)
+    fusions = account.fusions(roll, applied, seen.kinds)
+    share_constants(model.graph, seen.facts)
+    equalized = Equalized()
+    if options.equalize and not place:
+        request = Request(options.exact_factors, stay.named, stay.kept, without)
+        equalized = equalize(model, seen.facts, applied.dims, request)
+    freeze, false = options.freeze_initializers, facts.misstated()
+    part = _Part(
+        result=assemble(model, freeze=freeze, store=store, misstated=false),
+        facts=seen.facts,
+        dims={**applied.dims, **equalized.shapes},
+        fusions=fusions,
+        equalized=equalized,
+        refusals=(
+            *account.refusals(roll, seen.definitions, [*seen.blocked, *applied.blocked]),
+            *equalized.refusals,
+        ),
+        folded=len(applied.removed) - sum(len(f.removed) for f in fusions),
+        idle=len(gone.idle) + len(settled) + sum(map(roll.knows, joined.gone)),
+        repeated=len(gone.repeated),
+    )
+    if place and (scope.stale or part.fusions or part.folded + part.idle + part.repeated):
+        scope.put(part.result.graph)
+    return part
 
 
 def tools() -> dict[str, str]:

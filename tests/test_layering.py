@@ -30,6 +30,7 @@ ROWS: list[set[str]] = [
     {"rewriting", "equalizing"},
     {"proof"},
     {"quantizing"},
+    {"scopes"},
     {"stages"},
     {"job"},
     {"pipeline"},

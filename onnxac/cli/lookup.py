@@ -8,6 +8,7 @@ from onnx import ModelProto
 
 from onnxac.errors import UsageError
 from onnxac.report import NodeRef
+from onnxac.report.places import all_nodes
 
 
 def find_node(model: ModelProto, name: str, where: str) -> NodeRef:
@@ -16,7 +17,7 @@ def find_node(model: ModelProto, name: str, where: str) -> NodeRef:
     Raises UsageError with the most similar names where there is none.
     """
     known: dict[str, NodeRef] = {}
-    for node in model.graph.node:
+    for node in all_nodes(n for g in (model.graph, *model.functions) for n in g.node):
         # A node without a name is known by its first output.
         ref = NodeRef(node.name or next(iter(node.output), ""), node.op_type)
         known.setdefault(ref.name, ref)

@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onnxac.graph.model import Model, captured_names
+from onnxac.graph.model import Model, captured_by
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def fixed(model: Model, keep: Sequence[str] = ()) -> Fixed:
     nodes = (n for n in model.graph.nodes if any(fnmatch.fnmatchcase(n.name, p) for p in keep))
     return Fixed(
         tuple(t.name for t in model.graph.outputs),
-        frozenset(captured_names(model.proto.graph)),
+        frozenset(captured_by(filter(None, map(model.origin, model.graph.nodes)))),
         frozenset(t.name for n in nodes for t in n.outputs if t.name),
     )
 

@@ -40,12 +40,14 @@ class Model:
     folder     where its external data lies; None for a model from memory
     graph      nodes and tensors; tensors have names only
     functions  the model's own functions, as they are now
+    reserved   names that other graphs of the file have, for all of them the same set
     """
 
     proto: ModelProto
     folder: Path | None
     graph: gs.Graph
     functions: list[FunctionProto] = field(default_factory=list)
+    reserved: set[str] = field(default_factory=set)
     _origins: dict[int, NodeProto] = field(default_factory=dict)
 
     @property
@@ -69,11 +71,6 @@ class Model:
         """Take another protobuf for what the node was read from: its bodies are others now."""
         self._origins[id(node)] = origin
 
-    def inner_operators(self, node: gs.Node) -> set[str]:
-        """Operator types inside of the node's subgraphs."""
-        origin = self.origin(node)
-        return {n.op_type for g in _subgraphs([origin] if origin else []) for n in g.node}
-
 
 def from_proto(proto: ModelProto, folder: Path | None = None) -> Model:
     """Wrap a model; the protobuf is shared and must not be changed afterwards."""
@@ -85,7 +82,9 @@ def from_proto(proto: ModelProto, folder: Path | None = None) -> Model:
         if node.domain:
             bare.domain = node.domain
         bare.attribute.extend(
-            a for a in node.attribute if a.type in _KEPT_ATTRIBUTES and _is_text(a)
+            a
+            for a in node.attribute
+            if a.type in _KEPT_ATTRIBUTES and not a.ref_attr_name and _is_text(a)
         )
     skeleton.input.extend(onnx.ValueInfoProto(name=i.name) for i in proto.graph.input)
     skeleton.output.extend(onnx.ValueInfoProto(name=o.name) for o in proto.graph.output)

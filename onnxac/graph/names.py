@@ -10,6 +10,7 @@ class Names:
 
     def __init__(self, model: Model) -> None:
         graph = model.graph
+        self._reserved = model.reserved
         self._taken = captured_names(model.proto.graph)
         self._taken |= {t.name for t in model.proto.graph.initializer}
         self._taken |= {t.name for t in (*graph.inputs, *graph.outputs)}
@@ -20,8 +21,9 @@ class Names:
     def unique(self, wish: str) -> str:
         """The wish, with a number behind it if somebody has that name."""
         name, count = wish, 0
-        while name in self._taken:
+        while name in self._taken or name in self._reserved:
             count += 1
             name = f"{wish}_{count}"
         self._taken.add(name)
+        self._reserved.add(name)
         return name

@@ -120,6 +120,14 @@ class Constants(TensorTypes):
         """Activations of which a constant's computation reads the type or the shape."""
         return {r for r in self._chain(name)[2] if not self.is_constant(r)}
 
+    def stored(self, name: str) -> TensorProto | None:
+        """A constant as a tensor, left in its file where it is; None where it can't be had."""
+        if name in self._initializers and self.is_constant(name):
+            tensor: TensorProto = self._initializers[name]
+            return tensor
+        value = self.value(name)
+        return None if value is None else numpy_helper.from_array(value, name)
+
     def store(self, name: str, value: Values) -> None:
         """Add an initializer, which is none of the model's."""
         self._initializers[name] = numpy_helper.from_array(value, name)

@@ -57,6 +57,19 @@ class Facts(Shapes):
             self._visit(node)
         self._types.clear()
 
+    def kind(self, name: str) -> TypeProto | None:
+        """The tensor's type as onnx writes it; None where not even its element type is known."""
+        dtype, shape = self.dtype(name), self.shape(name)
+        if dtype is None:
+            return None
+        if shape is None:
+            return onnx.helper.make_tensor_type_proto(dtype, None)
+        return self.type_of(dtype, shape)
+
+    def given(self, name: str) -> TensorProto | TypeProto | None:
+        """What a graph inside may know of the tensor: its value, its type, or nothing."""
+        return self.stored(name) or self.kind(name)
+
     def copy(self) -> Facts:
         """The same knowledge, for a pass that adds tensors; values are shared."""
         other = copy(self)

@@ -304,7 +304,8 @@ def _is_whole(value: Any) -> bool:
 
 def attributes(node: NodeProto) -> dict[str, Any]:
     """Values of the node's attributes, as onnx gives them."""
-    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    given = (a for a in node.attribute if not a.ref_attr_name)
+    return {a.name: onnx.helper.get_attribute_value(a) for a in given}
 
 
 def is_order(node: NodeProto) -> bool:

@@ -94,6 +94,8 @@ def _fusion_card(
         "p", numbers.plural(gone, "node"), " → ", tag("b", numbers.count(new)), class_="chip"
     )
     parts: list[Markup | None] = []
+    if fusion.place:
+        parts.append(tag("p", "in ", name(fusion.place), class_="dim"))
     for operator in fusion.operators:
         parts += [_picture(operator, gallery), _operator_facts(operator)]
     parts += [_cost(fusion), proof(fusion.certificate), _error(fusion, check)]

@@ -26,7 +26,11 @@ def match(before: ModelProto, after: ModelProto, report: Report | None = None) -
 
 def _match_reported(b: GraphIndex, a: GraphIndex, report: Report) -> Matching:
     groups = tuple(
-        Counterpart(_resolve(b, f.removed, f), _resolve(a, f.added, f)) for f in report.fusions
+        # The graphs that are drawn are the main ones.
+        Counterpart(_resolve(b, f.removed, f), _resolve(a, f.added, f))
+        if not f.place
+        else Counterpart((), ())
+        for f in report.fusions
     )
     gone = {i for g in groups for i in g.before}
     new = {i for g in groups for i in g.after}

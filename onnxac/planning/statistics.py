@@ -18,6 +18,7 @@ from onnxac.inference.facts import Facts
 from onnxac.recipes.cost import NOMINAL_EXTENT
 from onnxac.recipes.steps import size
 from onnxac.report import GraphStats, ModelInfo
+from onnxac.report.places import all_nodes
 from onnxac.storage.files import external_tensors, graph_tensors
 
 
@@ -65,8 +66,13 @@ def digest_of(model: ModelProto | Path) -> str:
 
 
 def graph_stats(model: ModelProto, facts: Facts, added: Mapping[str, Shape]) -> GraphStats:
-    """Figures of the model's main graph; bytes include external data."""
+    """Figures of a model; bytes include external data.
+
+    Nodes are those of bodies and functions, too, each once; multiply-adds are the main graph's, for
+    nobody knows how often a body runs.
+    """
     graph = model.graph
+    nodes = [n for g in (graph, *model.functions) for n in all_nodes(g.node)]
     stored = {t.name: tuple(t.dims) for t in graph.initializer}
 
     def shape(name: str) -> Shape | None:
@@ -75,8 +81,8 @@ def graph_stats(model: ModelProto, facts: Facts, added: Mapping[str, Shape]) -> 
     counts = [macs(n, shape) for n in graph.node]
     dynamic = any(isinstance(d, Extent) for i in graph.input for d in facts.shape(i.name) or ())
     return GraphStats(
-        nodes=len(graph.node),
-        ops=dict(sorted(Counter(map(_operator, graph.node)).items())),
+        nodes=len(nodes),
+        ops=dict(sorted(Counter(map(_operator, nodes)).items())),
         parameters=sum(math.prod(t.dims) for t in graph_tensors(graph)),
         bytes=model.ByteSize() + sum(_external_bytes(t) for t in external_tensors(model)),
         macs=None

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import onnx_graphsurgeon as gs
 
 from onnxac.algebra import Obstacle, Sum
+from onnxac.graph.bodies import is_unbound
 from onnxac.graph.fixed import Fixed
 from onnxac.graph.model import Model
-from onnxac.graph.operators import is_standard, traits
+from onnxac.graph.operators import is_standard
 from onnxac.graph.reachable import alive
 from onnxac.inference.facts import Facts
 from onnxac.kinds import kind_of
@@ -23,8 +24,6 @@ from onnxac.planning.prices import Prices
 from onnxac.planning.search import Blocked
 from onnxac.recipes.cost import Cost
 from onnxac.reordering.order import Reordered
-
-_NESTED = ("If", "Loop", "Scan")
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def survey(
         for index, tensor in enumerate(node.outputs):
             if tensor.name:
                 region = regions.get(tensor.name)
-                found = _nested(model, node) or _definition(node, index, context, region, left)
+                found = _definition(node, index, context, region, left)
                 if isinstance(found, Sum) and told.get(context.step(node)) in kinds:
                     found = _unwanted(told[context.step(node)])
                 lowered[tensor.name] = found
@@ -120,12 +119,6 @@ def _unwanted(kind: str) -> Obstacle:
     return Obstacle("without", f"it is left as it is, since {kind} is left out")
 
 
-def _nested(model: Model, node: gs.Node) -> Obstacle | None:
-    if node.op in _NESTED and any(traits(op).weighted for op in model.inner_operators(node)):
-        return Obstacle("subgraph", "what is inside of its body is left as it is")
-    return None
-
-
 def _definition(
     node: gs.Node,
     index: int,
@@ -135,6 +128,8 @@ def _definition(
 ) -> Lowered:
     if node.outputs[index].name in left:
         return left[node.outputs[index].name]
+    if is_unbound(node.domain):
+        return Obstacle("reference", "an attribute is what a caller of its function says")
     if not is_standard(node.domain):
         return Obstacle("custom", f"{node.domain}.{node.op} is not a standard operator")
     return region.definition if region else lower(node, index, context)

@@ -25,6 +25,7 @@ from onnxac.render.words import (
     operator_type,
     pads,
     saved,
+    within,
 )
 from onnxac.report import Branch, Fusion, NodeRef, Report
 
@@ -98,7 +99,9 @@ def _concerns(fusion: Fusion, node: NodeRef) -> bool:
 
 
 def _fusion(fusion: Fusion) -> Iterator[RenderableType]:
-    yield Text.assemble(("✓ ", "green"), f"can be merged, {changed(fusion)} nodes")
+    yield Text.assemble(
+        ("✓ ", "green"), f"can be merged, {changed(fusion)} nodes{within([fusion.place])}"
+    )
     for operator in fusion.operators:
         what = Text.assemble(
             (kernel(operator), "bold"),

@@ -24,6 +24,7 @@ from onnxac.render.words import (
     operator_type,
     pads,
     title,
+    within,
 )
 from onnxac.report import EQUAL, Fusion, Report
 
@@ -99,13 +100,13 @@ def _merged(report: Report) -> Iterator[str]:
 
 
 def _fusion(fusion: Fusion) -> Iterator[str]:
-    count = changed(fusion)
+    count, where = changed(fusion), escape(within([fusion.place]))
     for o in fusion.operators:
         cells = (branches(o), kernel(o), channels(o), pads(o), str(o.group))
-        yield f"| {count} | {_code(node_name(o.node))} | {' | '.join(map(escape, cells))} |"
+        yield f"| {count} | {_code(node_name(o.node))}{where} | {' | '.join(map(escape, cells))} |"
         count = ""
     if not fusion.operators:
-        yield f"| {count} | {_code(title(fusion))} | an identity | | | | |"
+        yield f"| {count} | {_code(title(fusion))}{where} | an identity | | | | |"
 
 
 def _equalized(report: Report) -> Iterator[str]:

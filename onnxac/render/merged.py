@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
@@ -11,7 +12,16 @@ from onnxac.render import numbers
 from onnxac.render.columns import Column, Columns, item
 from onnxac.render.kernels import pictures
 from onnxac.render.safe import one_line
-from onnxac.render.words import branches, changed, channels, kernel, node_name, pads, title
+from onnxac.render.words import (
+    branches,
+    changed,
+    channels,
+    kernel,
+    node_name,
+    pads,
+    title,
+    within,
+)
 from onnxac.report import FusedOperator, Fusion, Report
 
 FUSIONS_SHOWN = 20
@@ -33,6 +43,8 @@ def merged(report: Report, details: bool, verb: str = "Merged") -> Iterator[Rend
         yield _table(fusions if details else fusions[:FUSIONS_SHOWN], details)
     if len(fusions) > FUSIONS_SHOWN and not details:
         yield item(f"and {len(fusions) - FUSIONS_SHOWN:,} more; -v shows them", "dim")
+    for place, count in Counter(f.place for f in fusions if f.place).items():
+        yield item(f"{numbers.plural(count, 'block')}{within([place])}", "dim")
     yield from (item(f"and {line}", "dim") for line in others(report))
 
 

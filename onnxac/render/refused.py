@@ -12,7 +12,7 @@ from onnxac.render import numbers
 from onnxac.render.columns import Entry, item
 from onnxac.render.rules import ROUTINE, order
 from onnxac.render.safe import one_line
-from onnxac.render.words import node_name
+from onnxac.render.words import node_name, within
 from onnxac.report import Refusal
 from onnxac.report.refusals import Group, grouped
 
@@ -59,4 +59,4 @@ def _nodes(group: Group, details: bool) -> str:
     shown = group.nodes if details else group.nodes[:NAMES_SHOWN]
     hidden = len(group.nodes) - len(shown)
     more = f", and {hidden:,} more" if hidden else ""
-    return f"at {', '.join(map(node_name, shown))}{more}"
+    return f"at {', '.join(map(node_name, shown))}{more}{within(group.places)}"

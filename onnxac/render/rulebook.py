@@ -159,6 +159,11 @@ PAGES: dict[str, Page] = {
         "If it is an output that nobody uses, export without it.",
         "transformer/L.onnx",
     ),
+    "reference": Page(
+        "Inside of a function an attribute may be what the node says that calls it. Where all such "
+        "nodes agree, their value is taken; where not, the operator is another one at each call.",
+        "Inline the function: `onnx.inliner.inline_local_functions`.",
+    ),
     "resize": Page(
         "A Resize to the nearest element by a whole factor repeats each element so often; then it "
         "is a part of the convolution behind it, which can read the small map itself. Other "
@@ -184,12 +189,6 @@ PAGES: dict[str, Page] = {
         "They are merged where that is estimated to be faster all the same.",
         _NOTHING,
         "concat_project/L.onnx",
-    ),
-    "subgraph": Page(
-        "The body of an If, Loop or Scan is run under conditions that are not known here. Its "
-        "constants are folded; nothing else is changed.",
-        "Fold a condition that is constant before the export: `onnxsim` and `onnx-graphsurgeon` "
-        "do that, and most exporters, where the condition does not depend on a tensor.",
     ),
     "training": Page(
         "In training mode BatchNormalization computes the statistics of the batch. They are no "

@@ -29,6 +29,8 @@ RULES = {
     "output_shape": "Its padding depends on another size; export explicit pads.",
     "reader": "Something else reads this tensor, so it has to stay. Whatever reads it can still "
     "be merged with the rest.",
+    "reference": "An attribute has other values at each call of its function; export with the "
+    "function inlined.",
     "resize": "A Resize by a whole factor that repeats every element equally often goes into the "
     "convolution behind it; one that interpolates changes places with operators on single "
     "positions.",
@@ -36,8 +38,6 @@ RULES = {
     "spread": "A transposed convolution with a stride leaves holes that a kernel can't cross.",
     "stack": "Branches that end in Concat can be one convolution, but only pay where the kernels "
     "are of one size, or the channels few.",
-    "subgraph": "Nothing is merged in bodies of If, Loop and Scan; a constant condition can be "
-    "folded before the export.",
     "training": "Exported in training mode: statistics are of the batch, not constants. Call "
     "model.eval() before the export.",
     "values": "A weight holds what can't be computed with, such as a division by zero.",

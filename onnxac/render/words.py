@@ -23,6 +23,7 @@ _SUMS = ("Add", "Sum", "Identity")
 # They say most about a branch: kept where there are many.
 _WEIGHTY = ("Conv", "BN", "MatMul", "Gemm", "AvgPool", "ConvT")
 _STEPS_SHOWN = 19
+_PLACES_SHOWN = 3
 
 
 def node_name(node: NodeRef, limit: int = LONGEST) -> str:
@@ -122,6 +123,13 @@ def title(fusion: Fusion) -> str:
     """What a fusion is known by: the node it became, or its output where nothing is left."""
     made = (*(o.node for o in fusion.operators), *reversed(fusion.added))
     return next((n.name for n in made if n.name), fusion.output)
+
+
+def within(places: Iterable[str]) -> str:
+    """Where something is, beside the main graph: " (in then_branch of If_3)"."""
+    named = [one_line(p) for p in dict.fromkeys(places) if p]
+    more = f", and {len(named) - _PLACES_SHOWN:,} more" if len(named) > _PLACES_SHOWN else ""
+    return f" (in {'; '.join(named[:_PLACES_SHOWN])}{more})" if named else ""
 
 
 def changed(fusion: Fusion) -> str:

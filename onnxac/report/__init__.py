@@ -72,10 +72,11 @@ DIGITS = 17
 
 @dataclass(frozen=True)
 class GraphStats:
-    """What a graph weighs.
+    """What a model weighs.
 
-    `macs` are multiply-adds of one inference, batch 1, with each dynamic extent
-    taken as `nominal_size`; `None` where a shape needed for it is unknown.
+    `nodes` and `ops` count those in bodies and functions, too, each once. `macs` are multiply-adds
+    of one inference of the main graph, batch 1, with each dynamic extent taken as `nominal_size`;
+    `None` where a shape needed for it is unknown.
     """
 
     nodes: int
@@ -138,8 +139,9 @@ class Fusion:
 
     `removed` and `added` name nodes of the graph before and after; `macs_before`
     and `macs_after` count the nodes concerned only. `kinds` are those of the rewrites in it, as
-    `--without` and `onnxac.kinds` name them. `certificate` says what was shown of
-    it, None where nobody looked.
+        `--without` and `onnxac.kinds` name them. `certificate` says what was shown of
+    it, None where nobody looked. `place` is the body that it is in, "then_branch of If_3", "" for
+    the main graph.
     """
 
     output: str
@@ -150,23 +152,39 @@ class Fusion:
     macs_after: int | None
     certificate: Certificate | None = None
     kinds: tuple[str, ...] = ()
+    place: str = ""
 
     @property
     def key(self) -> str:
         """What tells this change from all others of a report."""
-        return self.output
+        return f"{self.place}: {self.output}" if self.place else self.output
 
 
 Change = Fusion | Equalization
 
 
+def inside(place: str, key: str) -> str | None:
+    """The key of a change without the place that it is in; None for one of another body.
+
+    A key of a change in the main graph is returned as it is there, whatever it looks like.
+    """
+    if not place:
+        return key
+    beginning = f"{place}: "
+    return key.removeprefix(beginning) if key.startswith(beginning) else None
+
+
 @dataclass(frozen=True)
 class Refusal:
-    """A candidate that was left alone: which node, which rule, and a sentence why."""
+    """A candidate that was left alone: which node, which rule, and a sentence why.
+
+    place  the body that the node is in, as that of a `Fusion`
+    """
 
     node: NodeRef
     rule: str
     reason: str
+    place: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,15 @@ from onnxac.report import NodeRef, Refusal
 
 @dataclass(frozen=True)
 class Group:
-    """Nodes that one rule kept apart for one reason. Their names in it are "this node"."""
+    """Nodes that one rule kept apart for one reason. Their names in it are "this node".
+
+    places  the bodies that they are in, each once; "" stands for the main graph
+    """
 
     rule: str
     reason: str
     nodes: tuple[NodeRef, ...]
+    places: tuple[str, ...] = ("",)
 
 
 def grouped(refusals: Iterable[Refusal]) -> list[Group]:
@@ -26,7 +30,12 @@ def grouped(refusals: Iterable[Refusal]) -> list[Group]:
         found[refusal.rule, _unnamed(refusal)].append(refusal)
     groups = [
         # A reason that holds once is told as it is, with its name.
-        Group(rule, reason if len(same) > 1 else same[0].reason, tuple(r.node for r in same))
+        Group(
+            rule,
+            reason if len(same) > 1 else same[0].reason,
+            tuple(r.node for r in same),
+            tuple(dict.fromkeys(r.place for r in same)),
+        )
         for (rule, reason), same in found.items()
     ]
     return sorted(groups, key=lambda g: (-len(g.nodes), g.rule))

@@ -19,7 +19,7 @@ from onnxac.rewriting.rewrite import Applied, AppliedChange
 
 # An obstacle on one of these is told wherever it stands; on others only beside a linear node.
 _WEIGHTED = ("Conv", "ConvTranspose", "BatchNormalization")
-_ALWAYS = ("keep", "without", "custom", "values", "stack", "subgraph")
+_ALWAYS = ("keep", "without", "custom", "values", "stack")
 # Between other operators it is not worth telling that merging would be dearer, or can't be.
 _BETWEEN = ("cost", "operator", "layout")
 # Where a pattern that runtimes fuse ends, told once: in front of what would have taken it in.
@@ -32,8 +32,9 @@ _SUMMED = (*_WEIGHTED, "MatMul", "Gemm", "Add", "Sub", "Sum", "Mul", "Div", "Pad
 class Roll:
     """The nodes of a graph before it is rewritten: afterwards some have lost their outputs."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, place: str = "") -> None:
         nodes = model.graph.nodes
+        self.place = place
         self.nodes = tuple(nodes)
         # Nodes that only came with another order of operators: nobody knows them.
         self.unknown = frozenset(i for i, n in enumerate(nodes) if model.origin(n) is None)
@@ -77,6 +78,7 @@ def _fusion(roll: Roll, applied: AppliedChange, gone: set[int], kinds: Mapping[i
         macs_before=round(change.before.macs) if known else None,
         macs_after=round(change.after.macs) if known else None,
         kinds=tuple(sorted({kinds[s] for s in steps if s in kinds})),
+        place=roll.place,
     )
 
 
@@ -135,7 +137,9 @@ def refusals(roll: Roll, linear: Iterable[str], blocked: Sequence[Blocked]) -> t
     for entry in blocked:
         step = roll.makers[entry.tensor]
         if step not in roll.unknown and _matters(roll, step, entry, definitions):
-            refusal = Refusal(roll.refs[step], entry.obstacle.rule, entry.obstacle.reason)
+            refusal = Refusal(
+                roll.refs[step], entry.obstacle.rule, entry.obstacle.reason, roll.place
+            )
             found.setdefault((step, refusal.rule), refusal)
     return tuple(found.values())
 

@@ -4,7 +4,7 @@ In   `graph.model.Model` and what `inference` knows of it.
 Out  the same model, changed in place, and the nodes that are gone.
 
 Requires that `graph.fixed` names what has to stay. Ensures that every tensor that is left has
-the value, shape and element type that it had. Before lowering: bodies, nodes that do nothing,
+the value, shape and element type that it had. Before lowering: nodes that do nothing,
 nodes that compute the same. After rewriting: operands that follow, chains of Reshapes and
 Transposes, equal weights.
 """
@@ -18,7 +18,6 @@ import onnx_graphsurgeon as gs
 from onnxac.graph.fixed import Fixed
 from onnxac.graph.model import Model
 from onnxac.inference.facts import Facts
-from onnxac.simplifying.bodies import simplify_bodies
 from onnxac.simplifying.duplicates import merge_duplicates
 from onnxac.simplifying.noops import drop_noops
 from onnxac.simplifying.operands import settle_operands
@@ -34,17 +33,14 @@ class Gone:
 
     idle      nodes that did nothing
     repeated  nodes that computed what another one computes
-    inside    number of nodes that are gone from bodies of If, Loop, Scan and functions
     """
 
     idle: tuple[gs.Node, ...]
     repeated: tuple[gs.Node, ...]
-    inside: int
 
 
 def simplify(model: Model, facts: Facts, fixed: Fixed) -> Gone:
-    """Drop what is idle or repeated, in the graph and in its bodies."""
-    inside = simplify_bodies(model, facts)
+    """Drop what is idle or repeated."""
     idle = drop_noops(model, facts, fixed.named, fixed.kept)
     repeated = merge_duplicates(model, facts, fixed.named, fixed.kept)
-    return Gone(tuple(idle), tuple(repeated), inside)
+    return Gone(tuple(idle), tuple(repeated))

@@ -32,7 +32,8 @@ makes them), that nothing else was changed in the graph, and how a runtime round
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -42,6 +43,7 @@ from onnxac.proof.certificate.alike import Known
 from onnxac.proof.certificate.calls import UnknownOperatorError
 from onnxac.proof.certificate.comparison import Comparison
 from onnxac.proof.certificate.cut import Graph, cut_out, graphs, related
+from onnxac.proof.certificate.places import Views
 from onnxac.proof.certificate.rounding import AIM
 from onnxac.proof.certificate.scaled import commutes, flaw, unscaled
 from onnxac.proof.certificate.shapes import Shapes
@@ -63,16 +65,36 @@ def certify(
     folders  where external data of each lies
     tick     is told how many of how many are made
     """
-    first, second = graphs(before, after, folders)
+    found: dict[int, Certificate] = {}
+    views = Views(before), Views(after)
+    by_place: dict[str, list[int]] = defaultdict(list)
+    for index, change in enumerate(changes):
+        by_place[change.place if isinstance(change, Fusion) else ""].append(index)
+    for place, indices in by_place.items():
+        try:
+            pair = views[0].of(place), views[1].of(place)
+        except UnknownOperatorError as error:
+            found.update((i, _open(str(error))) for i in indices)
+            continue
+        own = [changes[i] for i in indices]
+        for index, made in zip(indices, _certified(pair, own, folders), strict=True):
+            tick(len(found), len(changes))
+            found[index] = made
+    return [found[i] for i in range(len(changes))]
+
+
+def _certified(
+    pair: tuple[ModelProto, ModelProto], changes: Sequence[Change], folders: tuple[str, str]
+) -> Iterator[Certificate]:
+    """A certificate for each change of one graph, that of equal places."""
+    first, second = graphs(*pair, folders)
     scaled = [c for c in changes if isinstance(c, Equalization)]
     wrong = flaw(second, scaled)
     # What is told of factors can't be: fusions are judged as if there were none.
     plain, second = second, second if wrong else unscaled(second, scaled)
-    shapes, known = Shapes(before, after), Known()
-    found: list[Certificate] = []
+    shapes, known = Shapes(*pair), Known()
     judged: dict[str, Certificate] = {}
-    for done, change in enumerate(changes):
-        tick(done, len(changes))
+    for change in changes:
         began = time.perf_counter()
         if isinstance(change, Fusion):
             made = _certificate(first, second, [n.name for n in change.added], shapes, known)
@@ -83,8 +105,7 @@ def certify(
             handed = _handed_on(first, plain, change)
             judge = partial(_certificate, first, second, shapes=shapes, known=known)
             made = _together(change, {**handed, **judged}, judge)
-        found.append(replace(made, seconds=time.perf_counter() - began))
-    return found
+        yield replace(made, seconds=time.perf_counter() - began)
 
 
 def _together(
