@@ -3,6 +3,8 @@
 #
 #     make demo      a real ACNet collapses to one Conv, proven and drawn, in build/demo
 #     make test      the tests; PYTEST="-k cli" passes options on
+#     make test-frameworks  the examples with PyTorch, Olive, Optimum, MLflow, timm and ultralytics;
+#                    makes an environment of several GB for them
 #     make fuzz      the properties in exact arithmetic, on 20,000 new drawings each, and
 #                    10,000 mutated models
 #     make mutants   100 single changes to the code, and which of them no test notices;
@@ -93,6 +95,16 @@ demo: $(VENV)/made
 .PHONY: test
 test: $(VENV)/group-test $(VENV)/group-browser $(VENV)/group-integration $(VENV)/group-others
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -rs $(PYTEST)
+
+FRAMEWORKS := build/frameworks
+
+.PHONY: test-frameworks
+test-frameworks: $(VENV)/group-test $(VENV)/group-others
+	test -d $(FRAMEWORKS) || $(PYTHON) -m venv $(FRAMEWORKS)
+	$(FRAMEWORKS)/bin/python -m pip --disable-pip-version-check --quiet install "pip>=25.1"
+	$(FRAMEWORKS)/bin/python -m pip --disable-pip-version-check --quiet install --group frameworks .
+	ONNXAC_TORCH_PYTHON=$(CURDIR)/$(FRAMEWORKS)/bin/python $(BIN)/python -m pytest -rs \
+		tests/integration/test_integrations.py tests/integration/test_examples.py $(PYTEST)
 
 .PHONY: fuzz
 fuzz: $(VENV)/group-test

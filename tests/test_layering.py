@@ -39,6 +39,7 @@ ROWS: list[set[str]] = [
     {"render"},
     {"page"},
     {"api"},
+    {"integrations"},
     {"cli"},
     {"__main__"},
 ]
