@@ -61,7 +61,7 @@ def test_verify_mismatch(tmp_path: Path, capsys: Capture) -> None:
     said = capsys.readouterr()
     (line,) = said.err.splitlines()
     assert said.out == ""
-    assert re.search(r"output 'output' is off by \S+, \S+ of .* tolerance is ", line)
+    assert re.search(r"output 'output' is off by \S+ of .*, of which \S+ is allowed", line)
 
 
 def test_diff_says_where_the_page_is(capsys: Capture) -> None:

@@ -262,8 +262,8 @@ def difference(found: OutputDifference, place: str) -> str:
     off, allowed = found.texts()
     where = f" in {place}" if place else ""
     return (
-        f"is off by {found.max_abs:.3g}, {off} of the largest magnitude "
-        f"{found.scale:.3g}{where}; the tolerance is {allowed}"
+        f"is off by {off} of the largest magnitude {found.scale:.3g}{where}, of which {allowed} is "
+        "allowed"
     )
 
 

@@ -35,7 +35,8 @@ it is computed to so many digits of its range.
 precisions, whose sums are formed in single. A fused block is under 5 ε off, so that is
 all a healthy network gets: 9.5e-7 in float32, where one weight ×1.001 makes 3e-5. Only
 a tensor further off has its noise measured: how far the *original* moves, on this very
-feed, when its weights and inputs are off by one rounding (the larger of two draws). In
+feed, when its weights and inputs are off by one rounding, and what saturates (Sigmoid, Tanh,
+Erf) by one of its range; the larger of two draws, and of sixteen where that is not enough. In
 over 3,000 runs of exports, fused against original was up to 4 times that noise, half of
 the time less than 1.6 times. ε' is the largest ε of the tensor and the weights: where
 rounding eats more than two thirds of the digits, a channel is judged with the whole only. A

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,6 +18,11 @@ BEFORE, AFTER, FLOAT64 = "the first model", "the second model", "the first model
 # Measured: fused against original is up to 4 times the larger of two draws of the noise.
 NOISE_MULTIPLE = 8.0
 NOISE_DRAWS = 2
+# So many in all where that is not enough: behind a Relu a channel may have one value left, and two
+# draws of its noise say as much about their luck as about the noise. No more begin after some
+# seconds of them.
+MOST_DRAWS = 16
+DRAWING_SECONDS = 10.0
 
 # Against float64 the second model may be so many times as far off as the first one: of two
 # right ones now the one is nearer, now the other.
@@ -75,6 +80,7 @@ class Judge:
     unsteady: set[str] = field(default_factory=set)
     _loaded: dict[str, bool] = field(default_factory=dict)
     _exact_seconds: float = 0.0
+    _drawing_seconds: float = 0.0
 
     def judge(self, subjects: Sequence[Subject]) -> list[Finding]:
         """Compare the two runs that were made. Tensors that are drawn at random are left out."""
@@ -83,9 +89,13 @@ class Judge:
         suspects = [f.subject for f in found.values() if f.differs]
         if suspects:
             steady = self._steady(suspects)
-            noise = self._noise(steady)
-            for subject in steady:
-                found[subject.name] = self._widened(found[subject.name], noise.get(subject.name))
+            noise: dict[str, Array] = {}
+            for seeds in (range(NOISE_DRAWS), range(NOISE_DRAWS, MOST_DRAWS)):
+                doubted = [s for s in steady if found[s.name].differs]
+                self._add_noise(noise, doubted, seeds)
+                for subject in doubted:
+                    name = subject.name
+                    found[name] = self._widened(found[name], noise.get(name))
             off = [f for f in (found[s.name] for s in steady) if self._is_number(f)]
             for judged in self._against_float64(off, noise):
                 found[judged.subject.name] = judged
@@ -95,29 +105,35 @@ class Judge:
         """The widest tolerance that noise may lead to: a third of the digits have to be left."""
         return float(max(gap.epsilon or 0.0, self.coarsest) ** (1 / 3))
 
-    def moves(self, subjects: Sequence[Subject]) -> list[list[Gap]]:
-        """The first model on this feed against itself, off by a rounding; of each draw."""
-        draws = []
-        for seed in range(NOISE_DRAWS if subjects else 0):
-            key = noisy_key(seed)
+    def moves(
+        self, subjects: Sequence[Subject], seeds: Sequence[int] = range(NOISE_DRAWS)
+    ) -> Iterator[list[Gap]]:
+        """The first model on this feed against itself, off by a rounding; of each draw.
+
+        Its inputs are moved by each seed, and its weights in `NOISE_DRAWS` ways in turn.
+        """
+        for seed in seeds if subjects else ():
+            key = noisy_key(seed % NOISE_DRAWS)
             key = key if self._has(key) else BEFORE
             if not isinstance(self.worker.run(key, seed), Rejection):
-                draws.append(self._gaps(Result(BEFORE), Result(key, seed), subjects))
-        return draws
+                yield self._gaps(Result(BEFORE), Result(key, seed), subjects)
 
-    def _noise(self, subjects: Sequence[Subject]) -> dict[str, Array]:
-        """How far rounding moves the first model on this feed, of each subject and its channels.
+    def _add_noise(
+        self, noise: dict[str, Array], subjects: Sequence[Subject], seeds: Sequence[int]
+    ) -> None:
+        """Add to `noise` how far rounding moves each subject and its channels on this feed.
 
         Infinite where it moves it by more than a number: a value overflows, a detection is gone.
         """
-        noise: dict[str, Array] = {}
-        if not self.settings.derives:
-            return noise
-        for gaps in self.moves(subjects):
+        further = seeds[0] >= NOISE_DRAWS
+        if not self.settings.derives or (further and self._drawing_seconds > DRAWING_SECONDS):
+            return
+        started = time.monotonic()
+        for gaps in self.moves(subjects, seeds):
             for subject, found in zip(subjects, gaps, strict=True):
                 moves = np.full(1, np.inf) if found.reason else found.relative
                 noise[subject.name] = np.maximum(noise.get(subject.name, np.zeros(1)), moves)
-        return noise
+        self._drawing_seconds += time.monotonic() - started if further else 0.0
 
     def _gaps(
         self, first: Result, second: Result, subjects: Sequence[Subject], *, wide: bool = False

@@ -5,10 +5,15 @@ order. Both are within what an original does whose weights are off in the last b
 the original with such weights, run on the same feed, measures what a legitimate
 optimizer may change: next to nothing on a healthy net, and a lot on one whose
 statistics amplify every rounding.
+
+Weights alone do not show the rounding of an operator that saturates. A Sigmoid near 0 hardly moves
+when what it reads does, and yet its result is good to 1e-7 only, of which a gate makes 1e-7 of what
+it is multiplied by. So what such operators give is moved, too, by ε of their range.
 """
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +22,24 @@ from typing import IO
 import numpy as np
 import onnx
 from onnx import numpy_helper
+from onnx.helper import make_node
 
 from onnxac.errors import ModelError
-from onnxac.proof.judging.compare import epsilon
+from onnxac.proof.judging.compare import EPSILON, epsilon
+from onnxac.proof.judging.identity import captured
 from onnxac.proof.running.feeds import noisy
 from onnxac.storage.wire import point
 
 # Floating-point operands that steer rather than weigh: half an ulp may cost a whole row.
 STEERING = frozenset({"Resize", "Upsample", "Range", "NonMaxSuppression", "OneHot", "Pad"})
+
+# Operators that ONNX Runtime computes to so many digits of their range, which is 1, and which
+# hardly follow their input where they saturate. Not Softmax: its small values are as exact.
+SATURATING = frozenset({"Sigmoid", "Tanh", "Erf"})
+# cos(PITCH·x + phase) is as good as random from one element to the next, whatever the shape of x.
+PITCH = 12345.678
+# Since then operands are broadcast as they are in NumPy.
+BROADCASTING_OPSET = 7
 
 # A noisy copy lies on the disk, so not for models beyond this, and not where it gets narrow.
 MAX_BYTES = 1 << 32
@@ -33,12 +48,19 @@ CHUNK = 1 << 18
 
 
 def write_noisy(
-    model: onnx.ModelProto, folder: Path, target: Path, seed: int, least: float = 0.0
+    model: onnx.ModelProto,
+    folder: Path,
+    target: Path,
+    seed: int,
+    least: float = 0.0,
+    *,
+    results: bool = False,
 ) -> bool:
     """Write `model`, whose external data lies in `folder`, with noisy weights to `target`.
 
     Every weight w becomes w·(1 + ε·u), with u in [-1, 1] and ε of the weight's own type, or
-    `least` where that is coarser.
+    `least` where that is coarser. With `results`, every result y of an operator that saturates
+    becomes y + ε·u, with ε of float32: the runtime does not load that where it is of another type.
     What lies in files goes to the file `data_of(target)` in chunks. False, and nothing is
     written, when the model is too large for it.
     """
@@ -55,8 +77,48 @@ def write_noisy(
                 _copy(tensor, folder, data, draw, least)
             elif name not in steering:
                 _perturb(tensor, rng, least)
+    if results:
+        _move_results(copy, rng)
     target.write_bytes(copy.SerializeToString())
     return True
+
+
+def _move_results(model: onnx.ModelProto, rng: np.random.Generator) -> None:
+    """Add ε·cos(PITCH·x + phase) to what each saturating operator of the graph makes of x."""
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+    if opset < BROADCASTING_OPSET:
+        return
+    graph, nodes = model.graph, list[onnx.NodeProto]()
+    names = _free_names(graph)
+    for node in graph.node:
+        nodes.append(node)
+        if node.op_type not in SATURATING or node.domain not in ("", "ai.onnx"):
+            continue
+        read, made = node.input[0], node.output[0]
+        pure, scaled, phased, wave, moved, pitch, phase, size = itertools.islice(names, 8)
+        node.output[0] = pure
+        values = {pitch: PITCH, phase: rng.uniform(0, 2 * np.pi), size: EPSILON["float32"]}
+        graph.initializer.extend(
+            numpy_helper.from_array(np.array(value, np.float32), name)
+            for name, value in values.items()
+        )
+        nodes += [
+            make_node("Mul", [read, pitch], [scaled]),
+            make_node("Add", [scaled, phase], [phased]),
+            make_node("Cos", [phased], [wave]),
+            make_node("Mul", [wave, size], [moved]),
+            make_node("Add", [pure, moved], [made]),
+        ]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _free_names(graph: onnx.GraphProto) -> Iterator[str]:
+    """Names that nothing in the graph has."""
+    taken = {t.name for t in graph.initializer} | {v.name for v in graph.input}
+    for node in graph.node:
+        taken.update(node.input, node.output, captured(node))
+    return (name for name in map("moved_{}".format, itertools.count()) if name not in taken)
 
 
 def bytes_of(model: onnx.ModelProto) -> int:

@@ -9,8 +9,14 @@ import onnx
 
 from onnxac.errors import RuntimeFailure, VerificationError
 from onnxac.proof.case import Case
+from onnxac.proof.judging.compare import EPSILON
 from onnxac.proof.judging.judge import AFTER, BEFORE, FLOAT64
-from onnxac.proof.judging.noise import bytes_of, remove_noisy, write_noisy
+from onnxac.proof.judging.noise import (
+    bytes_of,
+    coarsest_epsilon,
+    remove_noisy,
+    write_noisy,
+)
 from onnxac.proof.running.process import Rejection, Worker
 from onnxac.proof.running.signature import to_bytes
 from onnxac.proof.settings import Settings
@@ -110,8 +116,17 @@ class Loader:
             path.write_bytes(model.SerializeToString())
             folder = case.a.folder.resolve()
             return self._worker.load(key, path, IN_FLOAT64, folder=folder) is None
-        seed = int(key.rsplit(" ", 1)[1])
-        written = write_noisy(model, case.a.folder, path, seed, self._settings.spacing)
+        # Half precision is rounded to its own digits, of which a small value has as many.
+        single = coarsest_epsilon(case.a.model) == EPSILON["float32"]
+        return (single and self._noisy(key, model, path, results=True)) or self._noisy(
+            key, model, path, results=False
+        )
+
+    def _noisy(self, key: str, model: onnx.ModelProto, path: Path, *, results: bool) -> bool:
+        """Write and load a noisy copy of the first model; whether the runtime takes it."""
+        seed, least = int(key.rsplit(" ", 1)[1]), self._settings.spacing
+        folder = self._case.a.folder
+        written = write_noisy(model, folder, path, seed, least, results=results)
         libraries = self._settings.custom_ops
         loaded = (
             written and self._worker.load(key, path, self._backend, libraries=libraries) is None

@@ -1,0 +1,80 @@
+"""What rounding alone moves is not called different, and what moves more is.
+
+Where an operator cuts (Relu) or saturates (Sigmoid), what is left of a channel may be small, or
+one value only, while its rounding is that of what it was computed from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx
+import pytest
+from hidden import Array, Pair, graph, node
+
+from onnxac.proof import Settings, verify
+
+SHAPE = (1, 16, 16, 16)
+
+
+def kernels(seed: int, outputs: int = 64) -> list[Array]:
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal((outputs, 16, 3, 3)).astype(np.float32) for _ in range(3)]
+
+
+def total(parts: Sequence[Array]) -> Array:
+    return np.asarray(sum(p.astype(np.float64) for p in parts)).astype(np.float32)
+
+
+def branches(
+    tail: Sequence[onnx.NodeProto], parts: Sequence[Array], one: Array, bias: Array
+) -> Pair:
+    """Three convolutions of x, summed to the tensor u, and one in their place."""
+
+    def conv(weight: str, to: str, *more: str) -> onnx.NodeProto:
+        return node("Conv", ["x", weight, *more], [to], pads=[1, 1, 1, 1])
+
+    before = [
+        conv("a", "p", "bias"), conv("b", "q"), conv("c", "r"),
+        node("Add", ["p", "q"], ["t"]), node("Add", ["t", "r"], ["u"]),
+    ]  # fmt: skip
+    weights = dict(zip("abc", parts, strict=True))
+    first = graph([*before, *tail], {**weights, "bias": bias}, x=SHAPE)
+    return first, graph([conv("a", "u", "bias"), *tail], {"a": one, "bias": bias}, x=SHAPE)
+
+
+def cut(seed: int, factor: float = 1.0) -> Pair:
+    """About one value of each channel is left behind the Relu, and that one is near zero."""
+    parts = kernels(seed)
+    one = total(parts)
+    one[:, 3, 1, 1] *= np.float32(factor)
+    bias = np.full(len(one), -60, np.float32)
+    return branches([node("Relu", ["u"], ["y"])], parts, one, bias)
+
+
+def gated(seed: int, factor: float = 1.0) -> Pair:
+    """Gates near zero, of which rounding leaves a digit or two; what they gate is large."""
+    parts = kernels(seed, 16)
+    one = total(parts)
+    one[:, 3, 1, 1] *= np.float32(factor)
+    bias = np.full(len(one), -13, np.float32)
+    tail = [
+        node("GlobalAveragePool", ["u"], ["m"]),
+        node("Sigmoid", ["m"], ["s"]),
+        node("Mul", ["x", "s"], ["y"]),
+    ]
+    return branches(tail, parts, one, bias)
+
+
+@pytest.mark.parametrize("seed", [1, 14, 18, 26])
+@pytest.mark.parametrize("made", [cut, gated])
+def test_rounding_is_no_difference(made: Callable[..., Pair], seed: int) -> None:
+    found = verify(*made(seed), Settings(outputs_only=True))
+    assert found.verdict == "equal", found.difference
+
+
+@pytest.mark.parametrize("made", [cut, gated])
+def test_a_weight_that_is_off_is_a_difference(made: Callable[..., Pair]) -> None:
+    found = verify(*made(1, 1.001))
+    assert found.verdict == "different"
