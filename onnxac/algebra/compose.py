@@ -84,11 +84,11 @@ class _Pair:
                 outer, source=inner.source, marks=marks_of(outer, inner, outer.axes or ())
             )
         if outer.axes is None or outer.is_source:
-            return replace(self._scaled(inner, outer), equals=self._equal())
+            return self._scaled(inner, outer, equals=self._equal())
         if inner.axes is None:
             fill = None if _beyond(outer, self.shapes) else outer.fill
-            return self._border(outer, inner) or replace(
-                self._scaled(outer, inner), source=inner.source, fill=fill, equals=None
+            return self._border(outer, inner) or self._scaled(
+                outer, inner, source=inner.source, fill=fill, equals=None
             )
         found = self._laid(outer, inner)
         return found if isinstance(found, Obstacle) else self._framed(*found)
@@ -100,17 +100,13 @@ class _Pair:
         return None
 
     @staticmethod
-    def _scaled(term: Term, factor: Term) -> Term:
-        """A term times a number."""
-        if factor.unit:
-            return replace(term, marks=marks_of(factor, term, term.axes or ()))
-        return replace(
-            term,
-            unit=False,
-            kernel=Lazy(lambda k, n: k * n, term.kernel, factor.kernel),
-            marks=marks_of(factor, term, term.axes or ()),
-            equals=None,
-        )
+    def _scaled(term: Term, factor: Term, **changes: Any) -> Term:
+        """A term times a number, with other changes."""
+        changes["marks"] = marks_of(factor, term, term.axes or ())
+        if not factor.unit:
+            changes["kernel"] = Lazy(lambda k, n: k * n, term.kernel, factor.kernel)
+            changes["unit"] = False
+        return replace(term, **changes)
 
     # Both in one layout.
 

@@ -132,9 +132,9 @@ def start(
 
 def main() -> NoReturn:
     """Entry point of the command."""
-    # Most of what a command makes lives to its end; to look for garbage every 700 objects is
-    # a twentieth of a small job, and more of a large one.
-    gc.set_threshold(50_000, 20, 100)
+    # What a command makes of a model lives to the end of its job; to look for garbage every 700
+    # objects is a twentieth of a small job, and a fifth of a large one.
+    gc.set_threshold(2_000_000, 20, 100)
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         # Under nohup a hangup is ignored, and stays so.

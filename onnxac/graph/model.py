@@ -6,9 +6,11 @@ not keep stay in the original protobuf: a node that nobody touched comes out byt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,19 +19,21 @@ import onnx_graphsurgeon as gs
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
+from onnxac.graph.operators import PLAIN
+
 # Puts the values of a tensor of this name somewhere, and says where.
 Store = Callable[[str, npt.NDArray[np.generic]], TensorProto]
 
 # Bytes from which on that is worth it.
 _STORED_FROM = 1024
 
-_KEPT_ATTRIBUTES = (
-    AttributeProto.FLOAT,
-    AttributeProto.INT,
-    AttributeProto.STRING,
-    AttributeProto.FLOATS,
-    AttributeProto.INTS,
-)
+_READ: Mapping[int, Callable[[AttributeProto], Any]] = {
+    AttributeProto.FLOAT: lambda a: a.f,
+    AttributeProto.INT: lambda a: a.i,
+    AttributeProto.STRING: lambda a: a.s.decode(),
+    AttributeProto.FLOATS: lambda a: list(a.floats),
+    AttributeProto.INTS: lambda a: list(a.ints),
+}
 
 
 @dataclass
@@ -74,35 +78,50 @@ class Model:
 
 def from_proto(proto: ModelProto, folder: Path | None = None) -> Model:
     """Wrap a model; the protobuf is shared and must not be changed afterwards."""
-    skeleton = GraphProto(name=proto.graph.name or "graph")
-    for node in proto.graph.node:
-        bare = skeleton.node.add(
-            op_type=node.op_type, name=node.name, input=node.input, output=node.output
+    tensors: dict[str, gs.Tensor] = {}
+
+    def tensor(name: str) -> gs.Tensor:
+        if not name:
+            return gs.Variable.empty()
+        found = tensors.get(name)
+        if found is None:
+            found = tensors[name] = gs.Variable(name)
+        return found
+
+    graph = proto.graph
+    inputs = [tensor(i.name) for i in graph.input]
+    outputs = [tensor(o.name) for o in graph.output]
+    # graphsurgeon's own reader makes a tensor of every weight, and takes twice as long.
+    nodes = [
+        gs.Node(
+            node.op_type,
+            node.name,
+            _attributes(node),
+            [tensor(name) for name in node.input],
+            [tensor(name) for name in node.output],
+            node.domain or None,
         )
-        if node.domain:
-            bare.domain = node.domain
-        bare.attribute.extend(
-            a
-            for a in node.attribute
-            if a.type in _KEPT_ATTRIBUTES and not a.ref_attr_name and _is_text(a)
-        )
-    skeleton.input.extend(onnx.ValueInfoProto(name=i.name) for i in proto.graph.input)
-    skeleton.output.extend(onnx.ValueInfoProto(name=o.name) for o in proto.graph.output)
+        for node in graph.node
+    ]
     model = Model(proto, folder, gs.Graph(), list(proto.functions))
-    # graphsurgeon prints a warning where the standard operators have no version.
     imports = [onnx.helper.make_opsetid(d, v) for d, v in {"": 1, **model.opsets}.items()]
-    shell = ModelProto(ir_version=proto.ir_version, graph=skeleton, opset_import=imports)
-    model.graph = graph = gs.import_onnx(shell)
-    model._origins = {id(n): p for n, p in zip(graph.nodes, proto.graph.node, strict=True)}
+    model.graph = gs.Graph(
+        nodes, inputs, outputs, graph.name or "graph", opset=model.opset, import_domains=imports
+    )
+    model._origins = {id(n): p for n, p in zip(nodes, graph.node, strict=True)}
     return model
 
 
-def _is_text(attribute: AttributeProto) -> bool:
-    try:
-        attribute.s.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+def _attributes(node: NodeProto) -> dict[str, Any]:
+    """Attributes that are numbers or text; one whose bytes are no text is nobody's to read."""
+    found: dict[str, Any] = {}
+    for attribute in node.attribute:
+        read = _READ.get(attribute.type)
+        if read is not None and not attribute.ref_attr_name:
+            # A text that is no UTF-8 is not known.
+            with suppress(UnicodeDecodeError):
+                found[attribute.name] = read(attribute)
+    return found
 
 
 def captured_names(graph: GraphProto) -> set[str]:
@@ -123,6 +142,8 @@ def captured_by(nodes: Iterable[NodeProto]) -> set[str]:
 def _subgraphs(nodes: Iterable[NodeProto]) -> Iterator[GraphProto]:
     for node in nodes:
         for attribute in node.attribute:
+            if attribute.type in PLAIN:
+                continue
             for inner in (attribute.g, *attribute.graphs):
                 if inner.node or inner.output:
                     yield inner

@@ -17,11 +17,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onnx import TensorProto
+from onnx import AttributeProto, TensorProto
 
 _FLOAT = frozenset({TensorProto.FLOAT})
 # Half precisions run by casts, or in runtimes that have them; double does not run at all.
 _NOT_DOUBLE = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16})
+
+# Types of attributes that hold neither tensors nor graphs. To ask the others takes as long as all
+# else that is asked of a node.
+PLAIN = frozenset(
+    {
+        AttributeProto.FLOAT,
+        AttributeProto.INT,
+        AttributeProto.STRING,
+        AttributeProto.FLOATS,
+        AttributeProto.INTS,
+        AttributeProto.STRINGS,
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,11 @@ class Constants(TensorTypes):
         """Whether the tensor is a constant that a node makes, not an initializer."""
         return name in self._makers
 
+    @property
+    def makes_constants(self) -> bool:
+        """Whether any node makes a constant."""
+        return bool(self._makers)
+
     def is_computed_by(self, node: gs.Node) -> bool:
         """Whether all the node does is to make constants."""
         return all(self.is_constant(t.name) for t in node.outputs if t.name)

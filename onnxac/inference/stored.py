@@ -8,6 +8,7 @@ a tensor is one whose value can't be had, with a reason.
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,14 @@ Values = npt.NDArray[Any]
 # Types of less than a byte: several elements share one.
 _BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
 _PACKED = {TensorProto.DataType.Value(n): b for n, b in _BITS.items() if hasattr(TensorProto, n)}
+# Bytes up to which it is quicker to copy data than to ask for its length.
+_COPIED = 1 << 16
+# Types that NumPy has as they are stored, on machines that store the lowest byte first.
+_NATIVE: dict[int, np.dtype[Any]] = {
+    kind: np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind))
+    for kind in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64, TensorProto.INT32)
+    if sys.byteorder == "little"
+}
 # Two numbers per element.
 _PAIRED = (TensorProto.COMPLEX64, TensorProto.COMPLEX128)
 
@@ -54,6 +63,8 @@ def flaw(tensor: TensorProto) -> str | None:
 
 def _holds_raw(tensor: TensorProto, expected: int) -> bool:
     """Whether raw_data is of that length: told by the size of the message where it can be."""
+    if expected <= _COPIED:
+        return len(tensor.raw_data) == expected
     head = TensorProto(dims=tensor.dims, data_type=tensor.data_type, name=tensor.name)
     length = TensorProto(data_type=max(expected, 1)).ByteSize() - 1
     if tensor.ByteSize() == head.ByteSize() + 1 + length + expected:
@@ -65,4 +76,6 @@ def read(tensor: TensorProto, folder: Path) -> Values:
     """The value of a tensor without a flaw. Raises ModelError where external data is missing."""
     if uses_external_data(tensor):
         data_range(tensor, folder)
+    elif (kind := _NATIVE.get(tensor.data_type)) is not None and tensor.HasField("raw_data"):
+        return np.frombuffer(tensor.raw_data, kind).reshape(tuple(tensor.dims))
     return np.asarray(numpy_helper.to_array(tensor, str(folder)))

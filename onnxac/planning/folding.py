@@ -28,6 +28,11 @@ class Folding:
         self._facts, self._fixed = facts, fixed
         self._worth: dict[str, bool] = {}
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether any node makes a constant."""
+        return self._facts.makes_constants
+
     def stores(self, name: str) -> bool:
         """Whether a reader of constant `name` gets an initializer instead."""
         if name not in self._worth:

@@ -241,7 +241,9 @@ class Search:
         for reader, definition in readers.items():
             # Where the tensor stays, the reader does not hang on what became of it.
             own = definition.parts if whole else self._live[reader].parts | {tensor}
-            self._live[reader] = replace(definition, parts=own)
+            self._live[reader] = Definition(
+                definition.sum, definition.cost, own, definition.version
+            )
             for source in definition.sum.sources:
                 self._readers[source][reader] = None
             del self._readers[tensor][reader]

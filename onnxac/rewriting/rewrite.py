@@ -182,6 +182,8 @@ class Rewriter:
 
     def _fold(self, nodes: list[gs.Node]) -> None:
         """Let readers of computed constants read initializers, where `Folding` says so."""
+        if not self._folding.is_needed:
+            return
         stored: dict[str, gs.Tensor] = {}
         read: list[tuple[gs.Node, int, gs.Tensor]] = []
         needed = {t.name for t in self._graph.outputs} | self._captured
@@ -204,6 +206,8 @@ class Rewriter:
                     node.inputs[index] = stored[name]
                     read.append((node, index, tensor))
             needed.update(t.name for t in node.inputs if not isinstance(t, gs.Constant))
+        if not read:
+            return
         # What a kept constant node reads is made all the same: nothing is stored beside it.
         made = {t.name for n in self._alive(nodes) for t in n.outputs}
         for node, index, tensor in read:

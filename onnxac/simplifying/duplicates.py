@@ -25,7 +25,7 @@ from onnx import NodeProto, TensorProto, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
 from onnxac.graph.model import Model
-from onnxac.graph.operators import traits
+from onnxac.graph.operators import PLAIN, traits
 from onnxac.graph.rewiring import Rewiring
 from onnxac.inference.facts import Facts
 from onnxac.inference.stored import flaw
@@ -58,12 +58,17 @@ def merge_duplicates(
             numbers.same(tensor.name, first.name)
             if first is not tensor:
                 rewiring.alias(tensor, first)
-    found: dict[Hashable, list[gs.Tensor]] = {(k,): [t] for k, t in stored.items()}
+    held: dict[Hashable, list[gs.Tensor]] = {k: [t] for k, t in stored.items()}
+    alike: dict[Hashable, _Alike] = defaultdict(_Alike)
     for node in model.graph.nodes:
         own = values.get(node.outputs[0].name) if node.op == "Constant" else None
-        key = (own,) if own is not None else _key(model, facts, node, numbers)
-        made = list(node.outputs)
-        first = made if key is None else found.setdefault(key, made)
+        made = first = list(node.outputs)
+        if own is not None:
+            first = held.setdefault(own, made)
+        else:
+            origin = model.origin(node)
+            if origin is not None and made and _is_deterministic(origin, facts):
+                first = alike[_reads(node, numbers)].first(origin, made)
         for mine, other in zip(made, first, strict=True):
             if mine.name:
                 numbers.same(mine.name, other.name)
@@ -105,22 +110,42 @@ def _overwritten(graph: gs.Graph) -> Iterator[str]:
             yield from (t.name for t in node.inputs)
 
 
-def _key(model: Model, facts: Facts, node: gs.Node, numbers: _Numbers) -> Hashable:
-    """What a node computes; equal keys, equal values. None where that is not known."""
-    origin = model.origin(node)
-    if origin is None or not node.outputs or not _is_deterministic(origin, facts):
-        return None
+class _Alike:
+    """Nodes of one operator that read the same; attributes are read where there are several."""
+
+    def __init__(self) -> None:
+        self._alone: tuple[NodeProto, list[gs.Tensor]] | None = None
+        self._by_attributes: dict[tuple[bytes, ...], list[gs.Tensor]] = {}
+
+    def first(self, node: NodeProto, made: list[gs.Tensor]) -> list[gs.Tensor]:
+        """What the first node makes whose attributes are this one's, too."""
+        if self._alone is None and not self._by_attributes:
+            self._alone = node, made
+            return made
+        if self._alone is not None:
+            other, theirs = self._alone
+            self._by_attributes[_attributes(other)] = theirs
+            self._alone = None
+        return self._by_attributes.setdefault(_attributes(node), made)
+
+
+def _attributes(node: NodeProto) -> tuple[bytes, ...]:
+    return tuple(sorted(a.SerializeToString(deterministic=True) for a in node.attribute))
+
+
+def _reads(node: gs.Node, numbers: _Numbers) -> Hashable:
+    """The operator, what it reads, and which of its outputs it makes."""
     inputs = [numbers[t.name] for t in node.inputs]
     while inputs and inputs[-1] is None:
         inputs.pop()
     if node.op in _COMMUTATIVE:
         inputs.sort(key=lambda n: -1 if n is None else n)
-    attributes = sorted(a.SerializeToString(deterministic=True) for a in origin.attribute)
-    return node.op, tuple(inputs), tuple(bool(t.name) for t in node.outputs), *attributes
+    return node.op, tuple(inputs), tuple(bool(t.name) for t in node.outputs)
 
 
 def _is_deterministic(node: NodeProto, facts: Facts) -> bool:
-    bodies = [g for a in node.attribute for g in (a.g, *a.graphs) if g.node]
+    held = (a for a in node.attribute if a.type not in PLAIN)
+    bodies = [g for a in held for g in (a.g, *a.graphs) if g.node]
     return (
         facts.is_standard(node.domain, node.op_type)
         and not traits(node.op_type).random
@@ -133,7 +158,7 @@ def _constants(model: Model, facts: Facts) -> dict[str, Hashable]:
     """What constants hold, for those that may equal another one."""
     alike: dict[Hashable, list[tuple[str, TensorProto]]] = defaultdict(list)
     for name, tensor in _stored(model, facts):
-        if not uses_external_data(tensor) and flaw(tensor) is None:
+        if not uses_external_data(tensor):
             alike[tensor.data_type, tuple(tensor.dims)].append((name, tensor))
     found: dict[str, Hashable] = {}
     for kind, tensors in alike.items():
@@ -145,13 +170,13 @@ def _constants(model: Model, facts: Facts) -> dict[str, Hashable]:
 def _stored(model: Model, facts: Facts) -> Iterator[tuple[str, TensorProto]]:
     """Initializers that nobody may override, and what Constant nodes hold."""
     for tensor in model.proto.graph.initializer:
-        if tensor.name not in facts.overridable:
+        if tensor.name not in facts.overridable and tensor.name not in facts.failures:
             yield tensor.name, tensor
     for node in model.proto.graph.node:
         if node.op_type == "Constant" and facts.is_standard(node.domain, node.op_type):
             # One without a value is no valid Constant, but the checker lets it pass.
             held = [a.t for a in node.attribute if a.HasField("t")]
-            if held:
+            if held and flaw(held[0]) is None:
                 yield node.output[0], held[0]
             elif (value := facts.value(node.output[0])) is not None and value.dtype.kind in "fi":
                 yield node.output[0], numpy_helper.from_array(value)

@@ -12,7 +12,7 @@ from onnx import GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorPro
 from onnx.external_data_helper import uses_external_data
 
 from onnxac.errors import ModelError, UnsupportedError, VerificationError
-from onnxac.graph.operators import is_standard
+from onnxac.graph.operators import PLAIN, is_standard
 from onnxac.storage.wire import is_large, skim
 
 # Types of less than a byte; which of them there are depends on the version of onnx.
@@ -191,8 +191,9 @@ def _texts(graph: GraphProto) -> Iterator[object]:
         yield from (node.op_type, node.name, node.domain, *node.input, *node.output)
         for attribute in node.attribute:
             yield attribute.name
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _texts(inner)
+            if attribute.type not in PLAIN:
+                for inner in (attribute.g, *attribute.graphs):
+                    yield from _texts(inner)
     for value in (*graph.input, *graph.output, *graph.value_info):
         yield value.name
         yield from (d.dim_param for d in value.type.tensor_type.shape.dim)
@@ -226,6 +227,8 @@ def graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
 def _node_tensors(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
     for node in nodes:
         for attribute in node.attribute:
+            if attribute.type in PLAIN:
+                continue
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
