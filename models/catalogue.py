@@ -3,7 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from blocks import acnet, concat, large_kernel, linear, mobile, plain, repvgg, sequences, space
+from blocks import (
+    acnet,
+    concat,
+    large_kernel,
+    linear,
+    mobile,
+    plain,
+    production,
+    repvgg,
+    sequences,
+    space,
+)
 from torch import nn
 
 ALL = ("L", "B", "D", "DN")
@@ -466,4 +477,69 @@ CATALOGUE: tuple[Entry, ...] = (
         None,
     ),
     Entry("espcn", space.espcn, "ESPCN, CVPR 2016", "3x3, PixelShuffle", (1, 1, 16, 16), FEW, None),
+    Entry(
+        "rtdetr",
+        production.CSPRepLayer,
+        "RT-DETR, CVPR 2024",
+        "CSPRepLayer: 3x3 + 1x1 with SiLU, three of them",
+        (1, 8, 16, 16),
+        KEPT,
+    ),
+    Entry(
+        "efficientloftr",
+        production.efficientloftr,
+        "EfficientLoFTR, CVPR 2024",
+        "RepVGG backbone, stride 2",
+        (1, 1, 32, 32),
+        KEPT,
+    ),
+    Entry(
+        "fast",
+        production.fast,
+        "FAST, 2021 (docTR)",
+        "3x3 + 3x1 + 1x3 + BN, ReLU",
+        (1, 3, 32, 32),
+        KEPT,
+    ),
+    Entry(
+        "yolov7_implicit",
+        production.yolov7_implicit,
+        "YOLOv7, CVPR 2023",
+        "learned shift, 1x1, learned scale",
+        (1, 4, 16, 16),
+        KEPT,
+    ),
+    Entry(
+        "span",
+        production.SPAB,
+        "SPAN, CVPRW 2024",
+        "Conv3XC: Pad, 1x1 - 3x3 - 1x1, + 1x1",
+        (1, 6, 16, 16),
+        KEPT,
+    ),
+    Entry(
+        "nextvit",
+        production.nextvit,
+        "Next-ViT, 2022",
+        "grouped 3x3, BN in front of a perceptron",
+        (1, 4, 16, 16),
+        KEPT,
+    ),
+    Entry(
+        "shvit",
+        production.shvit,
+        "SHViT, CVPR 2024",
+        "x + depthwise 3x3, one head on a part, SE",
+        (1, 8, 14, 14),
+        KEPT,
+    ),
+    Entry(
+        "tinyvit",
+        production.TinyViT,
+        "TinyViT, ECCV 2022",
+        "MBConv, attention, depthwise 3x3 between",
+        (1, 3, 32, 32),
+        KEPT,
+        None,
+    ),
 )

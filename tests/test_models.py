@@ -38,6 +38,7 @@ PLAIN = (
     "pw_pool_excluded",
     "hgv2_lab",
     "vanillanet_mid",
+    "tinyvit",
 )
 # A kernel that does a Resize's work is larger, and GroupNorm's scale and shift become one node.
 UPSAMPLED = {"unet_up", "vae_decoder"}
