@@ -94,6 +94,10 @@ NOTHING: dict[str, list[Step]] = {
     "Pad": [step("Pad", [0] * 8)],
     "Expand": [step("Expand", [4, 1])],
     "Tile": [step("Tile", [1, 1, 1, 1])],
+    "Add of zeros": [step("Add", np.zeros((3, 4, 5), np.float32))],
+    "Sub of zeros": [step("Sub", np.zeros((2, 1, 4, 5), np.float32))],
+    "Mul by ones": [step("Mul", np.ones((2, 3, 4, 5), np.float32))],
+    "Div by ones": [step("Div", np.ones((4, 5), np.float32))],
 }
 
 
@@ -114,6 +118,9 @@ SOMETHING: dict[str, list[Step]] = {
     "Pad that crops": [step("Pad", [0, 0, 0, -1, 0, 0, 0, 0])],
     "Expand": [step("Expand", [2, 1, 1, 1, 1])],
     "Tile": [step("Tile", [1, 2, 1, 1])],
+    "Add of a number": [step("Add", np.eye(5, dtype=np.float32)[:4])],
+    "Add of zeros that makes it larger": [step("Add", np.zeros((2, 2, 3, 4, 5), np.float32))],
+    "Mul by zeros": [step("Mul", np.zeros((4, 5), np.float32))],
 }
 
 

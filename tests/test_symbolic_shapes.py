@@ -222,6 +222,81 @@ def test_a_rank_that_only_the_weight_tells() -> None:
     assert merged(model(nodes, held, None), (2, 4, 5, 7), (1, 4, 8, 8)) == ["Conv"]
 
 
+@pytest.mark.parametrize("op", ["MatMul", "Gemm", "Conv", "BatchNormalization"])
+def test_channels_that_only_the_weight_tells(op: str) -> None:
+    """Exported with every axis dynamic, the channels too, which no other number fits."""
+    held = {"w": random(4, 4), "v": random(4, 4)}
+    nodes = [node(op, ["x", "w"], "s"), node(op, ["x", "v"], "t"), node("Add", ["s", "t"], "y")]
+    shape, sizes = ("M", "K"), (5, 4)
+    if op == "Conv":
+        held = {"w": random(4, 4, 3, 3), "v": random(4, 4, 3, 3)}
+        shape, sizes = ("N", "C", "H", "W"), (1, 4, 6, 7)
+    if op == "BatchNormalization":
+        held = {n: 1 + np.abs(random(4)) for n in "abcd"}
+        nodes = [node(op, ["x", *"abcd"], "s"), node(op, ["s", *"abcd"], "y")]
+        shape, sizes = ("N", "C", "H"), (1, 4, 6)
+    assert len(merged(model(nodes, held, shape), sizes)) == 1
+
+
+def test_a_target_may_be_rounded_where_nothing_is_copied_empty() -> None:
+    """PyTorch, by torch.export: flattened patches, with allowzero."""
+    nodes = [
+        node("Conv", ["x", "w"], "c", strides=[4, 4]),
+        node("Shape", ["x"], "n", start=0, end=1),
+        node("Shape", ["x"], "h", start=2, end=3),
+        node("Shape", ["x"], "v", start=3, end=4),
+        node("Div", ["h", "four"], "rows"),
+        node("Div", ["v", "four"], "columns"),
+        node("Mul", ["rows", "columns"], "hw"),
+        node("Concat", ["n", "eight", "hw"], "target", axis=0),
+        node("Reshape", ["c", "target"], "f", allowzero=1),
+        node("Transpose", ["f"], "t", perm=[0, 2, 1]),
+        node("Relu", ["t"], "y"),
+    ]
+    held = {"w": random(8, 3, 4, 4), "four": [4], "eight": [8]}
+    before = model(nodes, held, ["N", 3, "H", "W"])
+    assert merged(before, (2, 3, 8, 13), (1, 3, 7, 16)) == ["Conv", "Reshape", "Transpose", "Relu"]
+
+
+def test_a_target_that_asks_for_nothing_stays() -> None:
+    """With allowzero a 0 in a target makes an empty tensor, and copies no extent."""
+    nodes = [
+        node("Shape", ["x"], "n", start=0, end=1),
+        node("Concat", ["zero", "n"], "target", axis=0),
+        node("Reshape", ["x", "target"], "f", allowzero=1),
+        node("Relu", ["f"], "y"),
+    ]
+    before = model(nodes, {"zero": [0]}, ["N", 0])
+    after, _ = optimize(before, Options(verify=False))
+    assert "Concat" in [n.op_type for n in after.graph.node]
+    assert run(after, np.zeros((2, 0), np.float32)).shape == (0, 2)
+
+
+def test_zeros_of_a_dynamic_shape_are_added_for_nothing() -> None:
+    """PyTorch: torch.zeros_like, whose size is computed."""
+    nodes = [
+        node("Conv", ["x", "w"], "c", pads=[1, 1, 1, 1]),
+        node("Shape", ["x"], "s"),
+        node("ConstantOfShape", ["s"], "z"),
+        node("Add", ["z", "c"], "a"),
+        node("Conv", ["a", "w"], "y"),
+    ]
+    before = model(nodes, {"w": random(3, 3, 3, 3)}, ["N", 3, "H", "W"])
+    assert merged(before, (2, 3, 6, 5)) == ["Conv", "Conv"]
+
+
+def test_zeros_that_make_a_tensor_larger_stay() -> None:
+    nodes = [
+        node("Shape", ["x"], "s"),
+        node("Concat", ["two", "s"], "wider", axis=0),
+        node("ConstantOfShape", ["wider"], "z"),
+        node("Add", ["x", "z"], "a"),
+        node("Relu", ["a"], "y"),
+    ]
+    before = model(nodes, {"two": [2]}, ["N", 3])
+    assert "Add" in merged(before, (4, 3))
+
+
 def test_an_extent_may_be_called_like_a_formula() -> None:
     """Half of H, as we write it, as the name of another extent: they are not one."""
     formula = "(1*(H-1)+-1)//2+1"
@@ -385,3 +460,24 @@ def test_a_crop_before_a_stride() -> None:
         held = {"crop": [0] * 7 + [-1], "w": random(4, 4, 3, 3)}
         before = model([crop, conv], held, ["N", 4, "H", "W"])
         assert (merged(before, (1, 4, 4, 4), (2, 4, 5, 5)) == ["Conv"]) == merges
+
+
+@pytest.mark.parametrize("batch", [-1, 2])
+def test_a_sum_is_merged_before_it_is_rearranged(batch: int) -> None:
+    """PyTorch at opset 9: a sum of branches, then PixelShuffle by Reshape and Transpose."""
+    nodes = [
+        node("Conv", ["x", "w"], "a", pads=[1, 1, 1, 1]),
+        node("Conv", ["x", "v"], "b"),
+        node("Add", ["a", "b"], "s"),
+        node("Reshape", ["s", "apart"], "r"),
+        node("Transpose", ["r"], "t", perm=[0, 1, 4, 2, 5, 3]),
+        node("Reshape", ["t", "together"], "y"),
+    ]
+    held = {
+        "w": random(12, 6, 3, 3),
+        "v": random(12, 6, 1, 1),
+        "apart": [batch, 3, 2, 2, 10, 10],
+        "together": [batch, 3, 20, 20],
+    }
+    before = model(nodes, held, [2, 6, 10, 10], opset=9)
+    assert merged(before, (2, 6, 10, 10)) == ["Conv", "Reshape", "Transpose", "Reshape"]

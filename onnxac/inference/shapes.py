@@ -29,6 +29,7 @@ from onnxac.inference.windows import (
     window_axes,
 )
 
+_WEIGHTED = ("Conv", "ConvTranspose", "BatchNormalization", "MatMul", "Gemm")
 _WINDOWS = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool")
 # The largest number that a type holds exactly.
 _MOST: dict[int, int] = {
@@ -149,18 +150,38 @@ class Shapes(Constants):
         return None
 
     def told_by_weight(self, node: NodeProto) -> dict[str, TypeProto]:
-        """The rank of a convolution's input where only the weight tells it."""
-        if node.op_type not in ("Conv", "ConvTranspose") or not self._is_own(node):
+        """What only the weight tells of an input: its channels, and a convolution's rank."""
+        if node.op_type not in _WEIGHTED or not self._is_own(node) or len(node.input) < 2:
             return {}
         source = node.input[0]
-        weight = self.shape(node.input[1])
+        shape, weight = self.shape(source), self.shape(node.input[1])
         dtype = self.dtype(source) or self.dtype(node.input[1])
-        if self.shape(source) is not None or weight is None or len(weight) < 3 or not dtype:
+        if not weight or not dtype:
             return {}
-        group = attributes(node).get("group", 1)
-        channels = weight[0] if node.op_type == "ConvTranspose" else product([weight[1], group])
-        kind = self.type_of(dtype, [None, channels, *[None] * (len(weight) - 2)])
-        return {source: self.define(source, kind)}
+        place, channels = self._taken_in(node, weight)
+        if shape is None and node.op_type.startswith("Conv") and len(weight) > 2:
+            dims: list[Dim | None] = [None] * len(weight)
+        elif shape and not isinstance(shape[place % len(shape)], int):
+            dims = list(shape)
+        else:
+            return {}
+        if not isinstance(channels, int) or channels < 1 or len(dims) <= max(place, 0):
+            return {}
+        dims[place] = channels
+        return {source: self.define(source, self.type_of(dtype, dims))}
+
+    @staticmethod
+    def _taken_in(node: NodeProto, weight: Shape) -> tuple[int, Dim | None]:
+        """The axis along which a node with this weight reads channels, and how many there are."""
+        attrs = attributes(node)
+        if node.op_type == "Conv":
+            return 1, product([weight[1], attrs.get("group", 1)])
+        if node.op_type in ("ConvTranspose", "BatchNormalization"):
+            return 1, weight[0]
+        if node.op_type == "MatMul":
+            return -1, weight[max(len(weight) - 2, 0)]
+        at = 0 if attrs.get("transA") else 1
+        return at, weight[1 if attrs.get("transB") else 0]
 
     def _window(self, node: NodeProto) -> TypeProto | None:
         """Output type of a sliding window over an input with dynamic extents."""

@@ -26,8 +26,14 @@ from onnxac.recipes.cost import NOTHING, Cost, total
 Policy = Callable[[Cost, Cost], bool]
 
 
-# Whether what saves nothing is taken, and how many readers a tensor may have.
-_WAITING = ((False, math.inf), (True, 1), (True, math.inf))
+# Whether what saves nothing is taken, how many readers a tensor may have, and how many terms. A sum
+# that is put into what only rearranges it can't be merged any more: its terms come first.
+_WAITING = (
+    (False, math.inf, math.inf),
+    (True, 1, 1),
+    (True, 1, math.inf),
+    (True, math.inf, math.inf),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,7 @@ class Search:
         is the order in which they come.
         """
         order = list(reversed(self._live))
-        while self._sweep(order) or any(self._wait(o, ties=t) for t, o in _WAITING):
+        while self._sweep(order) or any(self._wait(o, m, ties=t) for t, o, m in _WAITING):
             pass
         for tensor in [t for t, d in self._live.items() if d.parts]:
             self._read_equals(tensor)
@@ -141,15 +147,20 @@ class Search:
         taken = [self._consider(t, lambda readers, saves: readers == 1 and saves) for t in stale]
         return any(taken)
 
-    def _wait(self, most: float, *, ties: bool) -> bool:
-        """Consider the tensors that wait and have at most so many readers."""
+    def _wait(self, most: float, terms: float, *, ties: bool) -> bool:
+        """Consider the tensors that wait and have at most so many readers, and terms."""
         waiting, self._shared = self._shared, {}
-        live = (t for t in waiting if t in self._live and self._readers[t])
-        taken = [
-            self._consider(t, lambda readers, saves: readers <= most and (ties or saves))
-            for t in live
-        ]
-        return any(taken)
+        taken = False
+        for tensor in waiting:
+            if tensor not in self._live or not self._readers[tensor]:
+                continue
+            if len(self._live[tensor].sum.terms) > terms:
+                self._shared[tensor] = None
+                continue
+            taken |= self._consider(
+                tensor, lambda readers, saves: readers <= most and (ties or saves)
+            )
+        return taken
 
     def _stale(self, tensor: str) -> bool:
         """Whether the tensor or a reader changed since it was last considered."""

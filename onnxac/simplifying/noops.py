@@ -6,8 +6,9 @@ Requires  nodes in topological order; facts by tensor name.
 Ensures   every tensor that is needed by name is still there by that name; every tensor that
           is left has the value that it had, so facts stay true; no node is added.
 
-Each rule is a function of one node: the tensor that the node's first output equals to the bit,
-or None. Shapes that are compared come from constants and from inference over operators.
+Each rule is a function of one node: the tensor that the node's first output equals, to the bit but
+for the sign of a zero, or None. Shapes that are compared come from constants and from inference
+over operators.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from onnxac.inference.casts import holds
 from onnxac.inference.constants import OLDEST_OPSET
 from onnxac.inference.dims import Dim, Shape
 from onnxac.inference.facts import Facts
+from onnxac.simplifying.uniform import holds_only
 
 _ONE_OF_ONE = ("Concat", "Sum", "Max", "Min", "Mean")
 
@@ -43,7 +45,7 @@ def drop_noops(
         if rule is None or not single or facts.fault(node.outputs[0].name) is not None:
             continue
         if node.inputs and node.inputs[0].name:
-            equal = rule(_Noop(node, facts, rewiring))
+            equal = rule(_Noop(node, model, facts, rewiring))
             if equal is not None and equal.name:
                 rewiring.drop(node, [(node.outputs[0], equal)])
     return rewiring.apply()
@@ -52,8 +54,9 @@ def drop_noops(
 class _Noop:
     """A node, what it reads once the nodes before it that do nothing are gone, and facts."""
 
-    def __init__(self, node: gs.Node, facts: Facts, rewiring: Rewiring) -> None:
+    def __init__(self, node: gs.Node, model: Model, facts: Facts, rewiring: Rewiring) -> None:
         self.node, self.facts, self._rewiring = node, facts, rewiring
+        self._model = model
         self.inputs = [rewiring.resolve(t) for t in node.inputs]
 
     @property
@@ -94,7 +97,20 @@ class _Noop:
             return None
         if not self.facts.is_standard(makers[0].domain, makers[0].op):
             return None
-        return _Noop(makers[0], self.facts, self._rewiring)
+        return _Noop(makers[0], self._model, self.facts, self._rewiring)
+
+    def is_all(self, index: int, number: float) -> bool:
+        """Whether an input holds one number only, and is no larger than what the node makes."""
+        shape, made = (self.facts.shape(t.name) for t in (self.inputs[index], self.node.outputs[0]))
+        if not shape or made is None or len(shape) > len(made):
+            return False
+        # What lies along one axis merges with what is around it, whatever it holds.
+        tail = made[len(made) - len(shape) :]
+        return (
+            sum(d != 1 for d in shape) > 1
+            and all(d in (1, m) for d, m in zip(shape, tail, strict=True))
+            and holds_only(self.inputs[index], number, self._model, self.facts)
+        )
 
 
 def _identity(noop: _Noop) -> gs.Tensor | None:
@@ -222,6 +238,24 @@ def _expand(noop: _Noop) -> gs.Tensor | None:
     return noop.data if all(t in (1, d) for t, d in zip(target, tail, strict=True)) else None
 
 
+def _added(noop: _Noop) -> gs.Tensor | None:
+    return _neutral(noop, 0, either=noop.node.op == "Add")
+
+
+def _multiplied(noop: _Noop) -> gs.Tensor | None:
+    return _neutral(noop, 1, either=noop.node.op == "Mul")
+
+
+def _neutral(noop: _Noop, number: float, *, either: bool) -> gs.Tensor | None:
+    """The operand that comes out, where the other one changes nothing."""
+    made = noop.facts.shape(noop.node.outputs[0].name)
+    for place in (0, 1) if either else (0,):
+        data = noop.inputs[place]
+        if noop.facts.shape(data.name) == made and noop.is_all(1 - place, number):
+            return data
+    return None
+
+
 def _tile(noop: _Noop) -> gs.Tensor | None:
     repeats = noop.operand(1, "repeats")
     return noop.data if repeats and set(repeats) == {1} else None
@@ -242,4 +276,8 @@ _RULES: dict[str, Callable[[_Noop], gs.Tensor | None]] = {
     "Pad": _pad,
     "Expand": _expand,
     "Tile": _tile,
+    "Add": _added,
+    "Sub": _added,
+    "Mul": _multiplied,
+    "Div": _multiplied,
 }

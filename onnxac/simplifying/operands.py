@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from onnx import numpy_helper
+from onnx import NodeProto
 
 from onnxac.graph.model import Model
 from onnxac.graph.names import Names
 from onnxac.graph.rewiring import Rewiring
 from onnxac.inference.dims import Dim, Extent
 from onnxac.inference.facts import Facts
+from onnxac.simplifying.uniform import holds_only
 
 # Inputs that are states at the beginning.
 _STATES = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}
@@ -48,12 +49,24 @@ def settle_operands(
             if target is not None:
                 name = names.unique(f"{node.outputs[0].name}.shape")
                 node.inputs[1] = gs.Constant(name, np.asarray(target, np.int64))
+                _let_zeros_copy(node, model)
                 changed = True
-        for place in _STATES.get(node.op, ()):
-            if place < len(node.inputs) and _is_zero(node.inputs[place], model, facts):
-                node.inputs[place] = gs.Variable.empty()
+        for at in _STATES.get(node.op, ()):
+            if at < len(node.inputs) and holds_only(node.inputs[at], 0, model, facts):
+                node.inputs[at] = gs.Variable.empty()
                 changed = True
     return Rewiring(model.graph, named, kept).apply() if changed else []
+
+
+def _let_zeros_copy(node: gs.Node, model: Model) -> None:
+    """Take `allowzero` off a node, as it was read."""
+    origin = model.origin(node)
+    if node.attrs.pop("allowzero", 0) and origin is not None:
+        bare = NodeProto()
+        bare.CopyFrom(origin)
+        del bare.attribute[:]
+        bare.attribute.extend(a for a in origin.attribute if a.name != "allowzero")
+        model.adopt(node, bare)
 
 
 def _target(node: gs.Node, facts: Facts) -> list[int] | None:
@@ -62,35 +75,25 @@ def _target(node: gs.Node, facts: Facts) -> list[int] | None:
     length = facts.shape(operand.name)
     if not operand.inputs or facts.is_constant(operand.name) or length is None:
         return None
-    if len(length) != 1 or not isinstance(length[0], int) or node.attrs.get("allowzero"):
+    if len(length) != 1 or not isinstance(length[0], int):
         return None
     shape = facts.shape(source.name) or ()
     held: tuple[Dim | None, ...] = facts.symbol(operand.name) or (None,) * length[0]
     target: list[int] = []
     others: list[Dim | None] = []
+    empty = False
     for place, entry in enumerate(held):
         if isinstance(entry, int) and entry != -1:
+            if not entry and node.attrs.get("allowzero"):
+                return None
             target.append(entry)
             continue
         others.append(entry)
-        copied = isinstance(entry, Extent) and place < len(shape) and shape[place] == entry
-        target.append(0 if copied else -1)
+        if isinstance(entry, Extent) and place < len(shape) and shape[place] == entry:
+            target.append(0)
+            empty |= entry.least(inputs=1) < 1
+        else:
+            target.append(-1)
     # Where one was open before, what is empty is no other matter than it was.
-    empty = [e for e in others if not isinstance(e, Extent) or e.least(inputs=1) < 1]
     told = len(others) < 2 or -1 in others or not empty
     return target if target.count(-1) <= 1 and told else None
-
-
-def _is_zero(tensor: gs.Tensor, model: Model, facts: Facts) -> bool:
-    """Whether all that the tensor holds is 0, however large it is."""
-    if not tensor.name:
-        return False
-    maker = tensor.inputs[0] if tensor.inputs else None
-    origin = None if maker is None else model.origin(maker)
-    if maker is not None and origin is not None and facts.is_standard(maker.domain, maker.op):
-        if maker.op == "Expand":
-            return _is_zero(maker.inputs[0], model, facts)
-        if maker.op == "ConstantOfShape":
-            return not any(np.any(numpy_helper.to_array(a.t)) for a in origin.attribute)
-    value = facts.value(tensor.name)
-    return value is not None and not np.any(value)
