@@ -227,7 +227,8 @@ def test_channels_that_only_the_weight_tells(op: str) -> None:
     """Exported with every axis dynamic, the channels too, which no other number fits."""
     held = {"w": random(4, 4), "v": random(4, 4)}
     nodes = [node(op, ["x", "w"], "s"), node(op, ["x", "v"], "t"), node("Add", ["s", "t"], "y")]
-    shape, sizes = ("M", "K"), (5, 4)
+    shape: tuple[str, ...] = ("M", "K")
+    sizes: tuple[int, ...] = (5, 4)
     if op == "Conv":
         held = {"w": random(4, 4, 3, 3), "v": random(4, 4, 3, 3)}
         shape, sizes = ("N", "C", "H", "W"), (1, 4, 6, 7)
