@@ -13,7 +13,8 @@
 #     make type      mypy, strict, the tests included
 #     make docs      the site, in build/docs
 #     make bench     onnxac beside its peers on twelve networks, and the tables and plots of it;
-#                    makes environments of 8 GB for them, and takes half an hour
+#                    makes environments of 8 GB for them, and takes half an hour; cut short,
+#                    it goes on where it was
 #     make bench-quick  the same on four networks, printed; takes minutes
 #     make real-models  trained models through onnxac and its peers; writes docs/real-models.md
 #     make bench-slower  whether any output is slower than its input, in CPU time; FOLDERS=...
@@ -147,7 +148,8 @@ $(BENCH)/%/made: benchmarks/%/requirements.txt
 .PHONY: bench
 bench: $(VENV)/made $(BENCH)/peers/made $(BENCH)/networks/made
 	$(BENCH)/networks/bin/python benchmarks/networks/make.py $(BENCH)/models
-	$(BIN)/python benchmarks/compare.py $(BENCH)/models $(BENCH)/peers/bin/python
+	$(BIN)/python benchmarks/compare.py $(BENCH)/models $(BENCH)/peers/bin/python \
+		--partial $(BENCH)/partial.json
 	$(BIN)/python benchmarks/figures.py
 
 QUICK := acnet_resnet18 mobileone_s0 ecbsr bert_mini

@@ -1,12 +1,16 @@
 """Measure onnxac beside its peers, and write results.json. `make bench`, `make bench-quick`.
 
     python benchmarks/compare.py NETWORKS PEERS [--quick] [-o results.json]
+                                 [--partial part.json]
 
 NETWORKS is the folder that networks/make.py fills, PEERS the interpreter of the environment of
 peers/requirements.txt. Each network goes through each tool, tools by turns, and the processes'
 own time and peak memory are taken; of what comes out, nodes, bytes, and the time of an inference
 beside the input's and the deploy form's, all by turns again. Chains of blocks show how the tools'
 cost grows. A ratio means something only between figures of one run.
+
+After each network all that is measured is written to the partial file. A run that was cut short
+goes on from there, if it is of the same day, versions and effort; what failed is tried again.
 """
 
 from __future__ import annotations
@@ -16,7 +20,6 @@ import datetime
 import json
 import math
 import os
-import platform
 import resource
 import signal
 import statistics
@@ -25,12 +28,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import chains
 import onnx
+from record import Record, machine, versions
 
 HERE = Path(__file__).parent
 ONNXAC, UNPROVEN = "onnxac", "onnxac --no-verify"
@@ -40,24 +44,32 @@ NETWORKS = (
     "acnet_resnet18", "mobileone_s0", "repvgg_a0", "ecbsr", "fastvit_t8", "ghostnetv3",
     "repvit_m0_9", "paddle_ocr_det", "yolov10n", "bert_mini", "vae_decoder", "mobileone_s4",
 )  # fmt: skip
-PACKAGES = (*PEERS, "openvino", "onnx", "numpy")
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured."""
+    """How much is measured.
+
+    networks  which; all of them if none is named
+    chains    numbers of nodes
+    rounds    runs of each tool on a network, unless they take longer than `patience` together
+    patience  seconds for the tools on one network; two rounds are run in any case
+    runs      inferences of each model, unless they take longer than `seconds` together
+    timeout   seconds of its own that a tool may take
+    """
 
     networks: tuple[str, ...]
     chains: tuple[int, ...]
     rounds: int
+    patience: float
     runs: int
     seconds: float
     timeout: float
 
 
-FULL = Effort((), (100, 300, 1000, 3000, 10000), 5, 60, 15.0, 120.0)
+FULL = Effort((), (100, 1000, 3000, 10000, 50000), 5, 45.0, 60, 10.0, 60.0)
 QUICK = Effort(
-    ("acnet_resnet18", "mobileone_s0", "ecbsr", "bert_mini"), (100, 1000), 1, 10, 3.0, 30.0
+    ("acnet_resnet18", "mobileone_s0", "ecbsr", "bert_mini"), (100, 1000), 1, 45.0, 10, 3.0, 30.0
 )
 
 
@@ -131,7 +143,10 @@ class Bench:
         """Each tool on one model, by turns."""
         costs: dict[str, list[Cost]] = {t: [] for t in tools}
         failures: dict[str, str] = {}
-        for _ in range(rounds):
+        started = time.perf_counter()
+        for turn in range(rounds):
+            if turn > 1 and time.perf_counter() - started > self.effort.patience:
+                break
             for tool in tools:
                 if tool in failures:
                     continue
@@ -164,9 +179,12 @@ class Bench:
             [self.peers, str(HERE / "peers" / "latency.py")],
             input=json.dumps(asked),
             capture_output=True,
-            check=True,
+            check=False,
             text=True,
         )
+        if done.returncode:
+            why = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            return {label: {"failure": why[:200]} for label in models}
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
@@ -212,82 +230,68 @@ def weighed(path: Path) -> dict[str, int]:
     return {"nodes": nodes, "bytes": path.stat().st_size}
 
 
-def machine() -> dict[str, Any]:
-    """What it was measured on, and how busy that was."""
-    about = {"system": platform.platform(terse=True), "python": platform.python_version()}
-    cpu = Path("/proc/cpuinfo")
-    if cpu.exists():
-        names = [
-            x.split(":", 1)[1].strip() for x in cpu.read_text().splitlines() if "model name" in x
-        ]
-        about["processor"] = names[0] if names else platform.machine()
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    load = [round(x, 1) for x in os.getloadavg()]
-    return {**about, "cores": os.cpu_count(), "gigabytes": round(memory), "load": load}
-
-
-def versions(peers: str) -> dict[str, str]:
-    code = (
-        "import importlib.metadata as m, json, sys; "
-        "print(json.dumps({p: m.version(p) for p in sys.argv[1:]}))"
-    )
-    done = subprocess.run(
-        [peers, "-c", code, *PACKAGES], capture_output=True, check=True, text=True
-    )
-    found: dict[str, str] = json.loads(done.stdout)
-    import onnxac
-
-    return {ONNXAC: onnxac.__version__, **found}
-
-
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("networks", type=Path)
     parser.add_argument("peers", help="the interpreter of the peers' environment")
     parser.add_argument("--quick", action="store_true", help="few networks, one round")
     parser.add_argument("--names", help="networks, with commas between them")
+    parser.add_argument("--chains", help="numbers of nodes, with commas between them")
     parser.add_argument("--rounds", type=int, help="runs of each tool")
     parser.add_argument("--seconds", type=float, help="for the inferences of a network, per engine")
     parser.add_argument("--timeout", type=float, help="seconds of its own that a tool may take")
     parser.add_argument("--runs", type=int, help="inferences of each model, per engine")
+    parser.add_argument("--partial", type=Path, help="by default beside the output")
     parser.add_argument("-o", "--output", type=Path, default=HERE / "results.json")
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def effort_of(given: argparse.Namespace) -> Effort:
     base = QUICK if given.quick else FULL
-    effort = Effort(
-        base.networks if given.names is None else tuple(given.names.split(",")),
-        base.chains,
-        given.rounds or base.rounds,
-        given.runs or base.runs,
-        given.seconds or base.seconds,
-        given.timeout or base.timeout,
+    return replace(
+        base,
+        networks=base.networks if given.names is None else tuple(given.names.split(",")),
+        chains=base.chains if given.chains is None else tuple(map(int, given.chains.split(","))),
+        rounds=given.rounds or base.rounds,
+        runs=given.runs or base.runs,
+        seconds=given.seconds or base.seconds,
+        timeout=given.timeout or base.timeout,
     )
-    started = time.perf_counter()
-    results: dict[str, Any] = {
+
+
+def main() -> None:
+    given = arguments()
+    effort = effort_of(given)
+    names = effort.networks or NETWORKS
+    about = {
         "date": datetime.date.today().isoformat(),
         "short": effort != FULL,
         "rounds": effort.rounds,
         "inferences": effort.runs,
         "machine": machine(),
-        "versions": versions(given.peers),
-        "networks": [],
-        "chains": [],
+        "versions": versions(given.peers, (*PEERS, "openvino", "onnx", "numpy")),
     }
-
-    def put() -> None:
-        """What is measured stays, should the rest be cut short."""
-        results["minutes"] = round((time.perf_counter() - started) / 60, 1)
-        results["machine"]["load at the end"] = machine()["load"]
-        given.output.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-
+    record = Record(given.partial or given.output.with_suffix(".partial.json"), about)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(given.peers, Path(folder), effort)
-        for name in effort.networks or NETWORKS:
+        for name in names:
+            if record.has(name):
+                continue
             print(name, file=sys.stderr)
-            results["networks"].append(bench.network(given.networks / f"{name}.onnx"))
-            put()
+            try:
+                found = bench.network(given.networks / f"{name}.onnx")
+            except Exception as error:
+                # One network must not cost the others.
+                print(f"{name}: {error}", file=sys.stderr)
+                found = {"name": name, "failure": " ".join(str(error).split())[:200]}
+            record.put("networks", found)
         for found in bench.growth():
-            results["chains"].append(found)
-            put()
+            print(f"chain of {found['nodes']} nodes", file=sys.stderr)
+            record.put("chains", found)
+    record.finish(names, given.output)
+    failed = [n["name"] for n in record.results["networks"] if "failure" in n]
+    if failed:
+        sys.exit(f"not measured: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -11,42 +11,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from html import escape
+import statistics
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+
+from plots import DEPLOY, ONNXAC, PEERS, TOOLS, UNPROVEN, Result, measured, pictures, ratio
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 PICTURES = Path("docs/measured")
-ONNXAC, UNPROVEN, DEPLOY = "onnxac", "onnxac --no-verify", "deploy"
-PEERS = ("onnxsim", "onnxslim", "onnxoptimizer", "onnxscript", "onnxruntime")
-TOOLS = (ONNXAC, UNPROVEN, *PEERS)
-COLOURS = {
-    ONNXAC: "#c2410c",
-    UNPROVEN: "#f59e0b",
-    "onnxsim": "#2563eb",
-    "onnxslim": "#059669",
-    "onnxoptimizer": "#7c3aed",
-    "onnxscript": "#db2777",
-    "onnxruntime": "#64748b",
-    DEPLOY: "#111827",
-}
+# ONNX Runtime writes for itself; the others write models, as onnxac does.
+RUNTIME = "onnxruntime"
+REWRITERS = tuple(p for p in PEERS if p != RUNTIME)
+# By how much medians of the same model differ.
+SAME = 1.02
 NONE = "–"
-Result = Mapping[str, Any]
 
 
 # Numbers.
-
-
-def ratio(network: Result, engine: str, label: str) -> float | None:
-    """The input's time of an inference over another's: above 1 that one is faster."""
-    times = network["latency"][engine]
-    if "median" not in times.get(label, {}) or "median" not in times["input"]:
-        return None
-    return float(times["input"]["median"] / times[label]["median"])
 
 
 def two(value: float | None) -> str:
@@ -125,7 +108,8 @@ def about(results: Result) -> str:
         f"a short run: {results['rounds']} of each tool and {results['inferences']} inferences, "
         "on a machine with other work; only ratios mean something"
         if results["short"]
-        else f"{results['rounds']} runs of each tool, {results['inferences']} inferences"
+        else f"up to {results['rounds']} runs of each tool and {results['inferences']} inferences, "
+        f"{results['minutes']:.0f} minutes"
     )
     known = ", ".join(f"{k} {v}" for k, v in results["versions"].items())
     return (
@@ -134,36 +118,57 @@ def about(results: Result) -> str:
     )
 
 
+def behind(network: Result) -> Iterator[str]:
+    """In what another is ahead of onnxac on one network, or a target is missed."""
+    for engine in ("1 thread", "all threads"):
+        own = ratio(network, engine, ONNXAC)
+        others = {t: r for t in (*PEERS, DEPLOY) if (r := ratio(network, engine, t)) is not None}
+        if own is None or not others:
+            continue
+        for label in [t for t in others if others[t] > SAME * own]:
+            named = "the deploy form" if label == DEPLOY else f"{label}'s output"
+            yield f"{named} is faster, {two(others[label])} to {two(own)} ({engine})"
+    tools = {t: r for t in TOOLS if "seconds" in (r := network["tools"].get(t, {}))}
+    peers = [t for t in REWRITERS if t in tools]
+    if not peers:
+        return
+    for tool, key, most, what in (
+        (UNPROVEN, "seconds", 0.5, "time without a proof"),
+        (UNPROVEN, "megabytes", 0.7, "memory"),
+        (ONNXAC, "seconds", 1.0, "time with its proof"),
+    ):
+        if tool in tools:
+            best = min(peers, key=lambda t: tools[t][key]["median"])
+            times = tools[tool][key]["median"] / tools[best][key]["median"]
+            if times > most:
+                yield f"{what} is {two(times)} of {best}'s, not {most:g}"
+
+
 def missed(results: Result) -> Iterator[str]:
     """Where a peer, or the deploy form, is ahead."""
-    lines: list[str] = []
-    for n in results["networks"]:
-        own = ratio(n, "1 thread", ONNXAC)
-        rivals = {t: r for t in PEERS if (r := ratio(n, "1 thread", t)) is not None}
-        if own is not None and rivals:
-            best = max(rivals, key=lambda t: rivals[t])
-            if rivals[best] > 1.02 * own:
-                lines.append(f"- {n['name']}: {best}'s output is faster, {two(rivals[best])}.")
-        deploy = ratio(n, "1 thread", DEPLOY)
-        if own is not None and deploy is not None and deploy > 1.02 * own:
-            lines.append(f"- {n['name']}: its deploy form is faster, {two(deploy)}.")
-        found = {t: n["tools"].get(t, {}) for t in TOOLS}
-        tools = {t: r["seconds"]["median"] for t, r in found.items() if "seconds" in r}
-        peers = [t for t in PEERS if t in tools]
-        if UNPROVEN in tools and peers:
-            quickest = min(peers, key=lambda t: tools[t])
-            times = tools[UNPROVEN] / tools[quickest]
-            if times > 0.5:
-                lines.append(
-                    f"- {n['name']}: without its proof onnxac takes {times:.2f} of {quickest}'s "
-                    "time, not half."
-                )
+    found = {n["name"]: list(behind(n)) for n in measured(results)}
+    lines = [f"- {name}: {'; '.join(said)}." for name, said in found.items() if said]
     yield from lines or ["- nowhere."]
+    tools = [n["tools"] for n in measured(results)]
+    shares = [
+        t[UNPROVEN]["seconds"]["median"] / t[RUNTIME]["seconds"]["median"]
+        for t in tools
+        if "seconds" in t.get(RUNTIME, {}) and "seconds" in t.get(UNPROVEN, {})
+    ]
+    if shares:
+        yield (
+            "\nThe form that onnxruntime writes merges no branches and runs there only; without "
+            f"its proof onnxac takes {min(shares):.1f} to {max(shares):.1f} times as long as that, "
+            f"in the median {statistics.median(shares):.1f}."
+        )
+    for network in results["networks"]:
+        if "failure" in network:
+            yield f"\n{network['name']} was not measured: {network['failure']}."
     yield ""
 
 
 def whole(results: Result) -> Iterator[str]:
-    networks = results["networks"]
+    networks = measured(results)
     yield f"{about(results)}\n"
     yield "![Speed-up of each tool's output, by network](measured/speedup.svg)\n"
     yield "### Speed-up of what comes out\n"
@@ -193,133 +198,7 @@ def whole(results: Result) -> Iterator[str]:
     yield from growth(results["chains"])
 
 
-# Plots.
-
-
-class Picture:
-    """An SVG, one element after another."""
-
-    def __init__(self, width: float, height: float) -> None:
-        self.parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
-            'font-family="system-ui, sans-serif" font-size="12">',
-            f'<rect width="{width:g}" height="{height:g}" fill="#ffffff"/>',
-        ]
-
-    def text(
-        self, x: float, y: float, said: str, anchor: str = "start", fill: str = "#374151"
-    ) -> None:
-        self.parts.append(
-            f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}">'
-            f"{escape(said)}</text>"
-        )
-
-    def line(self, points: Sequence[tuple[float, float]], stroke: str, width: float = 1) -> None:
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        self.parts.append(
-            f'<polyline points="{path}" fill="none" stroke="{stroke}" stroke-width="{width:g}"/>'
-        )
-
-    def dot(self, x: float, y: float, radius: float, fill: str, *, hollow: bool = False) -> None:
-        look = f'fill="none" stroke="{fill}" stroke-width="2"' if hollow else f'fill="{fill}"'
-        self.parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" {look}/>')
-
-    def legend(self, x: float, y: float, labels: Sequence[str]) -> None:
-        for label in labels:
-            self.dot(x, y - 4, 5, COLOURS[label], hollow=label == DEPLOY)
-            self.text(x + 9, y, label)
-            x += 24 + 7 * len(label)
-
-    def __str__(self) -> str:
-        return "\n".join([*self.parts, "</svg>"]) + "\n"
-
-
-def speedup_picture(networks: Sequence[Result]) -> Picture:
-    """A row for each network, a dot for each tool, at the speed-up of what it makes."""
-    left, right, step, top = 130.0, 690.0, 26.0, 50.0
-    labels = (*PEERS, DEPLOY, ONNXAC)
-    values = [r for n in networks for t in labels if (r := ratio(n, "1 thread", t)) is not None]
-    low, high = min([0.8, *values]), max([2.0, *values]) * 1.05
-    picture = Picture(720, top + step * len(networks) + 40)
-
-    def place(value: float) -> float:
-        return left + (right - left) * math.log(value / low) / math.log(high / low)
-
-    bottom = top + step * len(networks)
-    for tick in (0.5, 1, 2, 3, 4, 6, 8, 12, 16):
-        if low <= tick <= high:
-            picture.line(
-                [(place(tick), top), (place(tick), bottom)], "#e5e7eb" if tick != 1 else "#9ca3af"
-            )
-            picture.text(place(tick), bottom + 16, f"{tick:g}×", "middle")
-    picture.text(
-        (left + right) / 2,
-        bottom + 34,
-        "speed-up over the export, ONNX Runtime, 1 thread",
-        "middle",
-    )
-    picture.legend(20, 24, (ONNXAC, DEPLOY, *PEERS))
-    for row, network in enumerate(networks):
-        y = top + step * (row + 0.5)
-        picture.text(left - 10, y + 4, network["name"], "end")
-        for label in labels:
-            value = ratio(network, "1 thread", label)
-            if value is not None:
-                size = 6 if label == ONNXAC else 8 if label == DEPLOY else 4
-                picture.dot(place(value), y, size, COLOURS[label], hollow=label == DEPLOY)
-    return picture
-
-
-def growth_picture(lengths: Sequence[Result]) -> Picture:
-    """Seconds of each tool over nodes, both by powers of ten."""
-    left, right, top, bottom = 60.0, 700.0, 50.0, 360.0
-    picture = Picture(720, 410)
-    found = {
-        t: [
-            (n["nodes"], n["tools"][t]["seconds"]["median"])
-            for n in lengths
-            if "seconds" in n["tools"].get(t, {})
-        ]
-        for t in TOOLS
-    }
-    xs = [x for points in found.values() for x, _ in points] or [1, 10]
-    ys = [y for points in found.values() for _, y in points] or [1, 10]
-    spans = (min(xs), max(*xs, 2 * min(xs))), (min(ys) / 1.2, max(ys) * 1.2)
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        (x0, x1), (y0, y1) = spans
-        return (
-            left + (right - left) * math.log(x / x0) / math.log(x1 / x0),
-            bottom - (bottom - top) * math.log(y / y0) / math.log(y1 / y0),
-        )
-
-    for power in range(-2, 6):
-        for value in (10.0**power, 3 * 10.0**power):
-            if spans[1][0] <= value <= spans[1][1]:
-                y = place(spans[0][0], value)[1]
-                picture.line([(left, y), (right, y)], "#e5e7eb")
-                picture.text(left - 8, y + 4, f"{value:g} s", "end")
-            if spans[0][0] <= value <= spans[0][1]:
-                picture.text(place(value, spans[1][0])[0], bottom + 18, f"{value:,.0f}", "middle")
-    picture.text((left + right) / 2, bottom + 40, "nodes of the graph", "middle")
-    picture.legend(20, 24, TOOLS)
-    for tool, points in found.items():
-        at = [place(x, y) for x, y in points]
-        picture.line(at, COLOURS[tool], 3 if tool in (ONNXAC, UNPROVEN) else 1.5)
-        for x, y in at:
-            picture.dot(x, y, 3, COLOURS[tool])
-    return picture
-
-
 # Where it goes.
-
-
-def pictures(results: Result) -> dict[str, str]:
-    """The plots, by their files' names."""
-    drawn = {"speedup.svg": str(speedup_picture(results["networks"]))}
-    if results["chains"]:
-        drawn["growth.svg"] = str(growth_picture(results["chains"]))
-    return drawn
 
 
 def put(path: Path, lines: Iterator[str]) -> None:
@@ -339,7 +218,7 @@ def put(path: Path, lines: Iterator[str]) -> None:
 
 def readme(results: Result) -> Iterator[str]:
     yield f"![Speed-up of each tool's output, by network]({PICTURES.as_posix()}/speedup.svg)\n"
-    yield from short(results["networks"])
+    yield from short(measured(results))
     yield about(results)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -69,11 +71,64 @@ def test_tables_tell_what_was_measured(parts: tuple[ModuleType, ModuleType]) -> 
 
 def test_where_another_is_ahead_is_said(parts: tuple[ModuleType, ModuleType]) -> None:
     said = list(parts[1].missed(results()))
-    assert said[:2] == [
-        "- behind: onnxsim's output is faster, 1.50.",
-        "- behind: its deploy form is faster, 1.25.",
-    ]
-    assert not any("ahead" in line for line in said)
+    assert said[1] == (
+        "- behind: onnxsim's output is faster, 1.50 to 1.00 (1 thread); "
+        "the deploy form is faster, 1.25 to 1.00 (1 thread); "
+        "onnxsim's output is faster, 1.50 to 1.00 (all threads); "
+        "the deploy form is faster, 1.25 to 1.00 (all threads); "
+        "memory is 1.00 of onnxsim's, not 0.7."
+    )
+    assert said[0] == "- ahead: memory is 1.00 of onnxsim's, not 0.7."
+
+
+def test_a_network_that_failed_is_named_and_in_no_table(
+    parts: tuple[ModuleType, ModuleType],
+) -> None:
+    known = results()
+    known["networks"].append({"name": "lost", "failure": "no such file"})
+    page = "\n".join(parts[1].whole(known))
+    assert "lost was not measured: no such file." in page
+    assert "| lost |" not in page
+    assert "lost" not in parts[1].pictures(known)["speedup.svg"]
+
+
+def bench(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """The command, on what stands in a folder, with this environment for that of the peers."""
+    command = [sys.executable, "benchmarks/compare.py", str(folder), sys.executable]
+    effort = ["--rounds=1", "--runs=2", "--seconds=1", "--chains=18"]
+    output = ["-o", str(folder / "results.json")]
+    return subprocess.run(
+        [*command, *effort, *output, *more], capture_output=True, check=False, text=True
+    )
+
+
+def test_a_run_goes_on_where_it_was_cut_short(
+    parts: tuple[ModuleType, ModuleType], tmp_path: Path
+) -> None:
+    """Small, and with the one peer that this environment has: all parts of it run."""
+    shutil.copy("models/onnx/acnet_seed/B.onnx", tmp_path / "one.onnx")
+    kept = tmp_path / "kept.json"
+    done = bench(tmp_path, "--names=one,two", "--partial", str(kept))
+    assert done.returncode == 1
+    assert "not measured: two" in done.stderr
+    found = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    assert [n["name"] for n in found["networks"]] == ["one", "two"]
+    assert "failure" in found["networks"][1]
+    one = found["networks"][0]
+    assert one["tools"]["onnxac"]["nodes"] == 1
+    assert one["latency"]["1 thread"]["onnxac"]["error"] < 1e-5
+    assert [c["nodes"] for c in found["chains"]] == [18]
+    assert "| one |" in "\n".join(parts[1].whole(found))
+
+    # As a run leaves it that is ended during the second network.
+    shutil.copy("models/onnx/acnet_seed/B.onnx", tmp_path / "two.onnx")
+    one["nodes"] = 4711
+    kept.write_text(json.dumps({**found, "networks": [one], "chains": []}))
+    done = bench(tmp_path, "--names=one,two", "--partial", str(kept))
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    assert [n["nodes"] for n in found["networks"]] == [4711, 18]
+    assert not kept.exists()
 
 
 def test_plots_are_pictures(parts: tuple[ModuleType, ModuleType]) -> None:
