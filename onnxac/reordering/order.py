@@ -2,6 +2,7 @@
 
     u(a), u(b) → Concat        =  u(Concat(a, b))      u the same channel by channel
     Transpose → u → Transpose  =  u                    u elementwise, the orders opposite
+    Conv of phases             =  dilated Conv         phases that go to the batch
     AveragePool → affine       =  affine → AveragePool  unless it pads
     scale → shift → window     =  shift → scale → window  where only the scale can go in
 
@@ -27,6 +28,7 @@ from onnxac.inference.facts import Facts
 from onnxac.kinds import kind_of
 from onnxac.reordering.editing import Editor
 from onnxac.reordering.horizontal import Stack
+from onnxac.reordering.phases import without_phases
 from onnxac.reordering.scales import scale_last
 from onnxac.reordering.stacking import Stacker
 from onnxac.reordering.transposes import turn_back
@@ -73,6 +75,8 @@ def reorder(
             continue
         if node.op == "Transpose":
             turn_back(editor, node)
+        elif node.op == "DepthToSpace":
+            without_phases(editor, node)
         elif node.op == "Concat":
             stacks += stacker.stack(node)
         elif node.op in _AFFINE:
