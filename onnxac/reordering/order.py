@@ -3,6 +3,7 @@
     u(a), u(b) → Concat        =  u(Concat(a, b))      u the same channel by channel
     Transpose → u → Transpose  =  u                    u elementwise, the orders opposite
     Conv of phases             =  dilated Conv         phases that go to the batch
+    Add → Add                  =  Add                  of tables, which are no biases
     AveragePool → affine       =  affine → AveragePool  unless it pads
     scale → shift → window     =  shift → scale → window  where only the scale can go in
 
@@ -26,6 +27,7 @@ from onnxac.inference.constants import OLDEST_OPSET
 from onnxac.inference.dims import static
 from onnxac.inference.facts import Facts
 from onnxac.kinds import kind_of
+from onnxac.reordering.constants import join_constants
 from onnxac.reordering.editing import Editor
 from onnxac.reordering.horizontal import Stack
 from onnxac.reordering.phases import without_phases
@@ -80,6 +82,7 @@ def reorder(
         elif node.op == "Concat":
             stacks += stacker.stack(node)
         elif node.op in _AFFINE:
+            join_constants(editor, node)
             _before_pool(editor, node)
             scale_last(editor, node)
     return Reordered(editor.facts, tuple(stacks), stacker.declined)
