@@ -71,6 +71,15 @@ CATALOGUE: tuple[Entry, ...] = (
         ALL,
     ),
     Entry(
+        "choice",
+        lambda: acnet.Choice(4, 6),
+        ACNET,
+        "two AC blocks as bodies of an If",
+        IMAGE,
+        ("D", "DN"),
+        "D",
+    ),
+    Entry(
         "repvgg",
         repvgg.RepVGGNet,
         REPVGG,

@@ -129,3 +129,15 @@ class ACDropPath(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.identity(x) + self.drop_path(self.dropout(functional.relu(self.block(x))))
+
+
+class Choice(nn.Module):
+    """Two asymmetric convolution blocks, of which the input decides which one runs: an If."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.bright = ACBlock(inputs, outputs)
+        self.dark = ACBlock(inputs, outputs, kernel=5, padding=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cond(x.mean() > 0, self.bright.forward, self.dark.forward, (x,))
