@@ -462,6 +462,14 @@ CATALOGUE: tuple[Entry, ...] = (
     ),
     Entry("unshuffle", space.unshuffle, "", "PixelUnshuffle, 3x3-BN", (1, 3, 32, 32), KEPT),
     Entry(
+        "patches",
+        lambda: space.Patches(3, 16),
+        "ViT, ICLR 2021; MLP-Mixer, NeurIPS 2021",
+        "Reshape, Transpose, Reshape, Linear",
+        (1, 3, 32, 24),
+        deploy=None,
+    ),
+    Entry(
         "vae_decoder",
         space.vae_decoder,
         "Latent Diffusion, CVPR 2022",

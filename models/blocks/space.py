@@ -124,3 +124,18 @@ def espcn() -> nn.Module:
         nn.Conv2d(6, 4, 3, padding=1),
         nn.PixelShuffle(2),
     )
+
+
+class Patches(nn.Module):
+    """Patches of 4x4 pixels, each a row of a matrix, and a linear layer of them (MLP-Mixer)."""
+
+    def __init__(self, inputs: int, outputs: int, size: int = 4) -> None:
+        super().__init__()
+        self.size = size
+        self.embed = nn.Linear(inputs * size * size, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        p, h, w = self.size, height // self.size, width // self.size
+        x = x.reshape(batch, channels, h, p, w, p).permute(0, 2, 4, 3, 5, 1)
+        return functional.gelu(self.embed(x.reshape(batch, h * w, p * p * channels)))

@@ -6,11 +6,12 @@
     Add → Add                  =  Add                  of tables, which are no biases
     AveragePool → affine       =  affine → AveragePool  unless it pads
     scale → shift → window     =  shift → scale → window  where only the scale can go in
+    patches → product          =  product → patches       both a convolution, so that it is one
 
 Runs before the survey, on the graph itself. Each change is exact whatever comes of it, and
 is made only where it pays: the first by an estimate of the time that the merged convolution
-takes, the others because an operator less is left. `stacking`, `transposes` and `scales`
-have rules of their own.
+takes, the others because an operator less is left. `stacking`, `transposes`, `scales`
+and `patches` have rules of their own.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from onnxac.kinds import kind_of
 from onnxac.reordering.constants import join_constants
 from onnxac.reordering.editing import Editor
 from onnxac.reordering.horizontal import Stack
+from onnxac.reordering.patches import patches_first
 from onnxac.reordering.phases import without_phases
 from onnxac.reordering.scales import scale_last
 from onnxac.reordering.stacking import Stacker
@@ -79,6 +81,8 @@ def reorder(
             turn_back(editor, node)
         elif node.op == "DepthToSpace":
             without_phases(editor, node)
+        elif node.op == "MatMul" and not {"focus", "layout"}.intersection(kinds):
+            patches_first(editor, node)
         elif node.op == "Concat":
             stacks += stacker.stack(node)
         elif node.op in _AFFINE:
