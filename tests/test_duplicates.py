@@ -89,6 +89,31 @@ def test_constants_are_compared_by_value() -> None:
     assert [t.name for t in after.graph.initializer] == ["v"]
 
 
+def test_computed_constants_are_compared_by_what_they_hold() -> None:
+    """PyTorch: 3 is an extent of x in one place, and written down in another."""
+    nodes = [
+        node("Shape", "x", "s"),
+        node("Slice", "s zero one", "rows"),
+        node("Slice", "s one two", "columns"),
+        node("Unsqueeze", "three zero", "written"),
+        node("Concat", "two rows columns", "a", axis=0),
+        node("Concat", "two rows written", "b", axis=0),
+        node("Expand", "x a", "f"),
+        node("Expand", "x b", "g"),
+        node("Exp", "f", "e"),
+        node("Sin", "g", "h"),
+        node("Mul", "e h", "y"),
+    ]
+    held = {"zero": [0], "one": [1], "two": [2], "three": 3}
+    before = model(nodes, ["y"], {k: np.asarray(v, np.int64) for k, v in held.items()})
+    before.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "R"
+    after, report = optimize(before, Options(verify=False))
+    x = np.ones((2, 3), np.float32)
+    assert np.array_equal(run(after, {"x": x})[0], run(before, {"x": x})[0])
+    assert [n.op_type for n in after.graph.node].count("Expand") == 1
+    assert report.repeated >= 2
+
+
 @pytest.mark.parametrize("place", [0, 1000, 2099])
 def test_constants_that_differ_anywhere(place: int) -> None:
     big, other = value(1, 3, 700), value(1, 3, 700)

@@ -35,6 +35,8 @@ from onnxac.inference.stored import flaw
 _COMMUTATIVE = {"Add", "Mul", "And", "Or", "Xor", "Equal"}
 # Bytes at each end of a constant that are compared before all of it is.
 _ENDS = 64
+# Elements of a computed constant that is looked into.
+_SMALL = 64
 
 
 def merge_duplicates(
@@ -46,10 +48,11 @@ def merge_duplicates(
     kept   outputs of nodes to leave alone
     """
     rewiring = Rewiring(model.graph, named, kept)
-    numbers = _Numbers()
     values = _constants(model, facts)
-    for name in _overwritten(model.graph):
+    overwritten = frozenset(_overwritten(model.graph))
+    for name in overwritten:
         values.pop(name, None)
+    numbers = _Numbers(facts, overwritten)
     stored: dict[Hashable, gs.Tensor] = {}
     for tensor in _read(model.graph):
         key = None if tensor.inputs else values.get(tensor.name)
@@ -78,10 +81,15 @@ def merge_duplicates(
 
 
 class _Numbers:
-    """One number for each value that some tensor holds."""
+    """One number for each value that some tensor holds.
 
-    def __init__(self) -> None:
+    Small constants that nodes compute are told apart by what they hold, not by how.
+    """
+
+    def __init__(self, facts: Facts, overwritten: frozenset[str]) -> None:
+        self._facts, self._overwritten = facts, overwritten
         self._numbers: dict[str, int] = {}
+        self._held: dict[Hashable, int] = {}
         self._next = itertools.count()
 
     def __getitem__(self, name: str) -> int | None:
@@ -89,8 +97,19 @@ class _Numbers:
         if not name:
             return None
         if name not in self._numbers:
-            self._numbers[name] = next(self._next)
+            held = self._holds(name)
+            number = next(self._next)
+            self._numbers[name] = number if held is None else self._held.setdefault(held, number)
         return self._numbers[name]
+
+    def _holds(self, name: str) -> Hashable:
+        facts = self._facts
+        if name in self._overwritten or not facts.is_made(name) or facts.count(name) > _SMALL:
+            return None
+        value = facts.value(name)
+        if value is None or value.dtype.kind not in "biuf":
+            return None
+        return str(value.dtype), value.shape, value.tobytes()
 
     def same(self, name: str, other: str) -> None:
         """Note that `name` holds what `other` holds."""
