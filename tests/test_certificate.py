@@ -24,14 +24,8 @@ EXPORTS = sorted((MODELS / "onnx").glob("*/*.onnx"))
 Fault = Callable[[ModelProto, str, np.random.Generator], ModelProto | None]
 
 
-# What the certificate does not show yet; the run of the whole models does.
-OPEN_YET = {"lcnetv3/jax2onnx": "the moved shift of a scale stands behind a Mul of two tensors"}
-
-
 def exported(path: Path) -> Any:
-    name = f"{path.parent.name}/{path.stem}"
-    late = [pytest.mark.xfail(reason=OPEN_YET[name], strict=True)] if name in OPEN_YET else []
-    return pytest.param(path, id=name, marks=late)
+    return pytest.param(path, id=f"{path.parent.name}/{path.stem}")
 
 
 @pytest.mark.parametrize("path", [exported(p) for p in EXPORTS])

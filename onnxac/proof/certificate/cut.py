@@ -200,12 +200,28 @@ def between(
         for (_, walked), found in zip(sides, (first, second), strict=True):
             if last in found:
                 walked.add(last)
+        if last not in before.makers:
+            stops |= _ancestors(after, last, before.makers)
     return Cut(
         sources=tuple(sorted(first)),
         targets=tuple(targets),
         before=_part(before, targets, first),
         after=_part(after, targets, first),
     )
+
+
+def _ancestors(graph: Graph, name: str, known: Container[str]) -> set[str]:
+    """The nearest tensors that a new one is made of and that are known in the other graph, too."""
+    found, waiting, seen = set[str](), [name], {name}
+    while waiting:
+        made = graph.makers.get(waiting.pop())
+        for other in operands(graph.proto.node[made]) if made is not None else ():
+            if other in known:
+                found.add(other)
+            elif other not in seen:
+                waiting.append(other)
+            seen.add(other)
+    return {n for n in found if not graph.is_constant(n)}
 
 
 def related(graph: Graph, sources: Sequence[str], most: int = 16) -> str | None:
