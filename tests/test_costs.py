@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import pytest
+from onnx import helper, numpy_helper
 from test_models import MODELS
 
 from onnxac.graph.fixed import fixed
 from onnxac.graph.model import from_proto
 from onnxac.inference.facts import Facts
+from onnxac.pipeline import Options, optimize
 from onnxac.planning.statistics import macs
 from onnxac.planning.survey import survey
 from onnxac.reordering.order import reorder
@@ -35,3 +38,32 @@ def test_one_count_of_multiply_adds(flavour: str) -> None:
                 counted += 1
                 assert planned.macs == pytest.approx(told), (path, node.output[0])
     assert counted > 40
+
+
+def test_what_attention_is_multiplied_with_stays_a_product() -> None:
+    """Runtimes run a window of 1×16 over the heads as one, or in four times the time."""
+    heads, size, length = 4, 16, 12
+    width = heads * size
+    weights = {"w": (width, width), "b": (width,)}
+    rng = np.random.default_rng(0)
+    held = [
+        numpy_helper.from_array(rng.standard_normal(s).astype(np.float32), n)
+        for n, s in weights.items()
+    ]
+    held.append(numpy_helper.from_array(np.array([1, length, width]), "shape"))
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", ["t", "shape"], ["r"]),
+        helper.make_node("MatMul", ["r", "w"], ["m"]),
+        helper.make_node("Add", ["m", "b"], ["a"]),
+        helper.make_node("Add", ["a", "skip"], ["y"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("x", 1, [1, heads, length, size]),
+        helper.make_tensor_value_info("skip", 1, [1, length, width]),
+    ]
+    output = helper.make_tensor_value_info("y", 1, [1, length, width])
+    graph = helper.make_graph(nodes, "g", inputs, [output], held)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    after, _ = optimize(model, Options(verify=False))
+    assert [n.op_type for n in after.graph.node] == [n.op_type for n in nodes]

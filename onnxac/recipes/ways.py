@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from onnxac.algebra import Axis, Lazy, Obstacle, Term
-from onnxac.recipes.cost import Cost, reluctant
+from onnxac.recipes.cost import Cost, flat, reluctant
 from onnxac.recipes.frame import Frame
 from onnxac.recipes.matrices import flattened, multiplied
 from onnxac.recipes.site import Piece
@@ -198,6 +198,9 @@ class Writer(Frame):
             return
         steps = window.steps()
         if steps is not None:
+            shown = len(laid.axes) - laid.hidden
+            if any(i >= shown and laid.axes[i].taps > 1 for i in spatial):
+                steps = [replace(s, cost=flat(s.cost)) if s.weighted else s for s in steps]
             every = (*head, *steps)
             yield self.piece(every, tail, len(every) - 1, laid)
 
