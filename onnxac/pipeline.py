@@ -72,7 +72,7 @@ def optimize_file(source: Path, target: Path, options: Options | None = None) ->
 def inspect(
     model: ModelOrPath, options: Options | None = None, *, certified: bool = False
 ) -> Report:
-    """What `optimize` would do, without running it.
+    """What `optimize` would do, without proving it.
 
     certified  give every change its certificate
     """

@@ -23,6 +23,7 @@ from onnxac.options import Options
 from onnxac.planning.plan import make_plan
 from onnxac.planning.statistics import digest_of, model_info
 from onnxac.planning.survey import survey, untouched
+from onnxac.quantizing import least_noisy
 from onnxac.reordering.order import reorder
 from onnxac.report import Fusion, Refusal, Report, inside
 from onnxac.rewriting import changes as account
@@ -105,12 +106,15 @@ def _merged(scope: Scope, options: Options, store: Store | None, without: frozen
     fusions = account.fusions(roll, applied, seen.kinds)
     share_constants(model.graph, seen.facts)
     equalized = Equalized()
+    as_it_is = partial(
+        assemble, model, freeze=options.freeze_initializers, misstated=facts.misstated()
+    )
     if options.equalize and not place:
-        request = Request(options.exact_factors, stay.named, stay.kept, without)
+        judge = partial(least_noisy, as_it_is, model.folder, options)
+        request = Request(options.exact_factors, stay.named, stay.kept, judge, without)
         equalized = equalize(model, seen.facts, applied.dims, request)
-    freeze, false = options.freeze_initializers, facts.misstated()
     part = _Part(
-        result=assemble(model, freeze=freeze, store=store, misstated=false),
+        result=as_it_is(store=store),
         facts=seen.facts,
         dims={**applied.dims, **equalized.shapes},
         fusions=fusions,

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from exact import Array, session
 from onnx import ModelProto, helper, numpy_helper
-from uneven import Map, Uneven, feed
+from uneven import Map, Uneven, feed, untried
 
 from onnxac.pipeline import Options, inspect, optimize
 from onnxac.report import HOLDS, Refusal, Report
+
+__all__ = ["untried"]
 
 
 def equalized(net: Uneven, *outputs: Map, **more: object) -> tuple[ModelProto, Report]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import ModelProto, numpy_helper, save
-from uneven import Map, Uneven
+from uneven import Map, Uneven, untried
 
 from onnxac.cli import run
 from onnxac.equalizing.scaling import Scaler
@@ -18,6 +18,8 @@ from onnxac.pipeline import Options, optimize
 from onnxac.proof.certificate import certify
 from onnxac.render.document import read_report
 from onnxac.report import DROPPED, FAILS, HOLDS, Equalization, Report
+
+__all__ = ["untried"]
 
 
 def merged(net: Uneven, x: Map, channels: int) -> Map:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from onnxac.equalizing.candidate import Judge, candidate
 from onnxac.equalizing.channels import Values
-from onnxac.equalizing.noise import chosen
+from onnxac.equalizing.noise import candidates
 from onnxac.equalizing.problem import problem_of
 from onnxac.equalizing.scaling import SUFFIX, Group, Scaler, groups_of, is_lossless, put
 from onnxac.equalizing.stops import RULE, ref, stops
@@ -31,12 +32,14 @@ class Request:
     exact    factors as they come out, instead of the nearest powers of two
     named    tensors needed by their very name: outputs, and what subgraphs read
     kept     outputs of nodes to leave alone
+    judge    tries candidates; where it can't, that is taken which is expected to be the best
     without  keys of changes to leave out
     """
 
     exact: bool
     named: frozenset[str]
     kept: frozenset[str]
+    judge: Judge
     without: frozenset[str] = frozenset()
 
 
@@ -60,7 +63,7 @@ def equalize(model: Model, facts: Facts, added: Mapping[str, Shape], request: Re
     if facts.opset < OLDEST_OPSET:
         return Equalized()
     found = walk(model.graph, facts, added, request.named, request.kept)
-    factors = chosen(problem_of(found), exact=request.exact)
+    factors = _chosen(found, request)
     done = Equalized(refusals=stops(found))
     for group in groups_of(found, factors):
         if _key(group) in request.without:
@@ -68,6 +71,15 @@ def equalize(model: Model, facts: Facts, added: Mapping[str, Shape], request: Re
     scaled = _scaled(found, factors, done, exact=request.exact)
     _apply(model, found, scaled, done, powers=not request.exact)
     return done
+
+
+def _chosen(found: Walk, request: Request) -> dict[int, float]:
+    """Logarithm (base 2) of the factor of each root slot that has one."""
+    known = candidates(problem_of(found), exact=request.exact)
+    if not any(known):
+        return {}
+    best = request.judge([candidate(found, factors) for factors in known])
+    return known[1 if best is None else best]
 
 
 def _key(group: Group) -> str:

@@ -21,22 +21,38 @@ from onnxac.equalizing.weighted import Floats
 _SIGNED, _UNSIGNED = 127.0, 255.0
 # What of the factors that make ranges alike is tried, and from where on it is rounded up.
 _PARTS, _SHIFTS = (0.25, 0.5, 0.75, 1.0, 1.25), (0.0, 0.25, 0.5, 0.75)
+# Parts and shifts that are tried on all factors at once.
+_EVERYWHERE = ((0.5, 0.0), (0.5, 0.5), (0.75, 0.0), (1.0, 0.0), (1.0, 0.5))
 _SWEEPS = 3
 # A change has to take at least so much of the noise around it.
 _WORTH = 0.1
 
 
-def chosen(problem: Problem, *, exact: bool) -> dict[int, float]:
-    """Logarithm (base 2) of the factor of each root slot that has one; whole unless `exact`."""
+def candidates(problem: Problem, *, exact: bool) -> list[dict[int, float]]:
+    """Logarithms (base 2) of the factors of root slots that have one; whole unless `exact`.
+
+    The first candidate is none at all, the second is the one of which the least noise is
+    expected; behind it, the same part of what makes ranges alike everywhere.
+    """
     wish = alike(problem)
-    factors = np.zeros_like(wish)
+    told = np.zeros_like(wish)
     for _ in range(_SWEEPS):
         moved = False
         for block in problem.blocks:
-            moved |= _improve(problem, block, wish, factors, exact=exact)
+            moved |= _improve(problem, block, wish, told, exact=exact)
         if not moved:
             break
-    return {root: float(f) for root, f in zip(problem.roots, factors, strict=True) if f}
+    everywhere = (part * wish if exact else np.rint(part * wish + s) for part, s in _EVERYWHERE)
+    found = [{}, _known(problem, told)]
+    for factors in everywhere:
+        made = _known(problem, factors)
+        if made not in found:
+            found.append(made)
+    return found
+
+
+def _known(problem: Problem, factors: Floats) -> dict[int, float]:
+    return {r: float(f) for r, f in zip(problem.roots, factors, strict=True) if f}
 
 
 def _improve(problem: Problem, block: Block, wish: Floats, factors: Floats, *, exact: bool) -> bool:

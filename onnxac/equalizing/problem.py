@@ -16,7 +16,7 @@ from onnxac.equalizing.weighted import Floats
 
 Variables = NDArray[np.int64]
 # What hands a tensor on as it is: a runtime quantizes its result, not what it reads.
-_HANDED_ON = {
+HANDED_ON = {
     "Relu", "Clip", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity",
     "Dropout",
 }  # fmt: skip
@@ -130,7 +130,7 @@ def problem_of(found: Walk) -> Problem:
     """The problem that a walk over a graph leaves."""
     maker = _Maker(found)
     layers = tuple(maker.layer(w) for w in found.weights)
-    read = {n for n, ops in found.readers.items() if not ops <= _HANDED_ON}
+    read = {n for n, ops in found.readers.items() if not ops <= HANDED_ON}
     activations = tuple(maker.activation(n) for n in found.channels if n in read)
     blocks = _blocks(layers, activations, len(maker.numbers))
     return Problem(tuple(maker.numbers), layers, activations, blocks)

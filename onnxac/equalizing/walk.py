@@ -30,6 +30,8 @@ class Weight:
 
     largest  over the taps of the weight, [groups, outputs of a group, inputs of a group]
     energy   sum of squares over the taps, of the same shape
+    taps     how many there are
+    rank     number of axes of the weight as it is stored
     columns  slots of the input channels, None where these have no factor
     rows     slots of the output channels
     """
@@ -39,6 +41,7 @@ class Weight:
     largest: Floats
     energy: Floats
     taps: int
+    rank: int
     columns: Slots | None
     rows: Slots | None
 
@@ -149,6 +152,7 @@ class Walk:
                 np.abs(blocks).max(axis=3, initial=0.0),
                 np.square(blocks, dtype=np.float64).sum(axis=3),
                 blocks.shape[3],
+                values.ndim,
                 columns,
                 rows,
             )

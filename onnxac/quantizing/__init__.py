@@ -1,7 +1,9 @@
-"""Two models → how well they quantize: ranges of weights, and of activations on given inputs.
+"""How well a model quantizes: what is measured, where `equalizing` only changes models.
 
-In   both models, as protobufs or files, and the changes between them.
-Out  `report.Quantization`.
+In   two models, as protobufs or files, and the changes between them; or one model, and candidates
+     of factors for it.
+Out  `report.Quantization`: ranges of weights, and of activations on given inputs; or the candidate
+     that leaves the least noise in 8 bits (`rehearsal`).
 
 Requires that external data lies in the folder that is named with a model. Ensures that nothing is
 changed: weights are read one at a time, activations are what ONNX Runtime computes.
@@ -9,15 +11,17 @@ changed: weights are read one at a time, activations are what ONNX Runtime compu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from onnx import ModelProto
 
+from onnxac.equalizing import Candidate
+from onnxac.options import Options
 from onnxac.quantizing.weights import weight_ranges, widened
 from onnxac.report import Fusion, Quantization, Ranges
 
-__all__ = ["quantization", "weight_ranges"]
+__all__ = ["least_noisy", "quantization", "weight_ranges"]
 
 # A model, and the folder where its external data lies.
 Place = tuple[ModelProto, Path]
@@ -47,3 +51,16 @@ def quantization(
         sides.append(found)
     first, second = sides
     return Quantization(first, second, widened(before, second, fusions))
+
+
+def least_noisy(
+    make: Callable[[], ModelProto],
+    folder: Path | None,
+    options: Options,
+    candidates: Sequence[Candidate],
+) -> int | None:
+    """Which candidate leaves the least noise in 8 bits: see `rehearsal`."""
+    # The runtime is not loaded before something has to be run.
+    from onnxac.quantizing.rehearsal import rehearse
+
+    return rehearse(make(), folder, options, candidates)

@@ -6,15 +6,24 @@ divided by it: what a trained and fused network looks like, and the sums stay sm
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 Array = NDArray[Any]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def untried() -> Iterator[None]:
+    """Factors are put in where they are expected to help: not worth, but exactness is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("onnxac.stages.least_noisy", lambda *_: None)
+        yield
 
 
 @dataclass(frozen=True)

@@ -184,6 +184,33 @@ class Worker:
             raise RuntimeFailure(f"the results can't be compared: {rejected.reason}{self._hint}")
         return [_gap(h, i, arrays, self._spacing) for i, h in enumerate(header["gaps"])]
 
+    def ranges(self, key: str, axes: Mapping[str, int | None]) -> dict[str, Array]:
+        """Of the last run of a model: least and largest values of its outputs of float32.
+
+        axes  output → the axis of its channels, or None for all of it
+
+        Arrays of shape [2, channels], or [2]; outputs that have no values are left out.
+        """
+        request = {"op": "ranges", "key": key, "axes": dict(axes)}
+        header, arrays = self._ask(request, "while it looked for ranges")
+        rejected = _rejection(header)
+        if rejected is not None:
+            raise RuntimeFailure(f"ranges can't be told: {rejected.reason}{self._hint}")
+        return arrays
+
+    def noise(self, first: str, second: str, names: Sequence[str]) -> float | None:
+        """Energy of what outputs of a model's last run are off, in parts of the first's.
+
+        The mean over those of floating type that are not all 0; None where there is none.
+        """
+        request = {"op": "noise", "first": first, "second": second, "names": list(names)}
+        header, _ = self._ask(request, "while it compared results")
+        rejected = _rejection(header)
+        if rejected is not None:
+            raise RuntimeFailure(f"the results can't be compared: {rejected.reason}{self._hint}")
+        found: float | None = header["noise"]
+        return found
+
     def _ask(
         self, request: Mapping[str, Any], when: str
     ) -> tuple[dict[str, Any], dict[str, Array]]:

@@ -11,6 +11,8 @@ libraries are loaded:
     {"op": "run", "key": k, "moved": seed or null, "least": ε of the move, at least}
     {"op": "gaps", "first": [k, seed or null], "second": [...], "pairs": [[name, name, floor]],
      "elementwise": [rtol, atol] or null, "wide": bool}
+    {"op": "ranges", "key": k, "axes": {name: axis or null}}
+    {"op": "noise", "first": k, "second": k, "names": [...]}
 
 A feed stands until the next one, and so do the outputs of the runs on it. The reply is
 {"ok": true, ...}, with the gaps' arrays, or {"error": one line, ...}.
@@ -140,6 +142,8 @@ class _Server:
             "feed": self._feed,
             "run": self._run,
             "gaps": self._gaps,
+            "ranges": self._ranges,
+            "noise": self._noise,
         }[request["op"]]
         return operation(request)
 
@@ -196,6 +200,33 @@ class _Server:
             arrays[f"{index}.distances"] = found.distances
             arrays[f"{index}.scales"] = found.scales
         return {"ok": True, "gaps": headers}, arrays
+
+    def _ranges(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
+        """The least and the largest value of tensors of float32, of each channel on its axis."""
+        arrays = {}
+        for name, axis in request["axes"].items():
+            values = self._outputs[request["key"], None].get(name, [])
+            if len(values) == 1 and values[0].dtype == np.float32 and values[0].size:
+                (own,) = values
+                rest = None if axis is None else _all_but(axis, own.ndim)
+                arrays[name] = np.stack([own.min(axis=rest), own.max(axis=rest)])
+        return {"ok": True}, arrays
+
+    def _noise(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Mean over tensors of the energy of their difference, in parts of the first's."""
+        first, second = (self._outputs[request[w], None] for w in ("first", "second"))
+        shares = []
+        for a, b in (
+            (a, b) for n in request["names"] for a, b in zip(first[n], second[n], strict=True)
+        ):
+            if a.dtype.kind == "f" and a.shape == b.shape and np.any(a):
+                wide = a.astype(np.float64)
+                shares.append(float(np.sum((wide - b) ** 2) / np.sum(wide**2)))
+        return {"ok": True, "noise": float(np.mean(shares)) if shares else None}, {}
+
+
+def _all_but(axis: int, rank: int) -> tuple[int, ...]:
+    return tuple(a for a in range(rank) if a != axis % rank)
 
 
 def _spec(data: Mapping[str, Any]) -> Spec:
