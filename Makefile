@@ -73,6 +73,11 @@ $(VENV)/group-others: $(VENV)/made $(LOCK)
 	-$(PIP) install --constraint $(LOCK) --group others
 	@touch $@
 
+# Beside the installed one, which is the newest: the page is tested with both.
+NETRON_OLDEST := 8.0.0
+$(VENV)/netron-oldest: $(VENV)/made
+	-$(PIP) install --no-deps --upgrade --target $@ netron==$(NETRON_OLDEST)
+
 .PHONY: venv
 venv: $(VENV)/group-dev
 
@@ -94,7 +99,8 @@ demo: $(VENV)/made
 # Checks.
 
 .PHONY: test
-test: $(VENV)/group-test $(VENV)/group-browser $(VENV)/group-integration $(VENV)/group-others
+test: $(VENV)/group-test $(VENV)/group-browser $(VENV)/group-integration $(VENV)/group-others \
+		$(VENV)/netron-oldest
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -rs $(PYTEST)
 
 FRAMEWORKS := build/frameworks

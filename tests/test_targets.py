@@ -8,6 +8,7 @@ from typing import get_type_hints
 import numpy as np
 import onnx
 import pytest
+from cli_harness import perturbed
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import onnxac
@@ -180,3 +181,16 @@ def test_every_option_is_a_keyword() -> None:
     assert get_type_hints(Keywords).keys() == Options.__dataclass_fields__.keys()
     known = set(Settings.__dataclass_fields__) - {"names", "tick"}
     assert get_type_hints(ProofKeywords).keys() == known
+
+
+def test_a_diff_can_prove(tmp_path: Path, capsys: Capture) -> None:
+    """The page is written in any case, and says what was found."""
+    source, deploy = str(ONNX / "acb_p1" / "L.onnx"), ONNX / "acb_p1" / "deploy.onnx"
+    page, off = tmp_path / "diff.html", tmp_path / "off.onnx"
+    assert run(["diff", source, str(deploy), "--verify", "-o", str(page)]) == 0
+    assert "✓ equal within" in capsys.readouterr().out
+    assert "Equal within" in page.read_text(encoding="utf-8")
+    perturbed(deploy, off)
+    assert run(["diff", source, str(off), "--verify", "-o", str(page)]) == 1
+    assert "output 'output' is off by" in capsys.readouterr().err
+    assert "Different by" in page.read_text(encoding="utf-8")

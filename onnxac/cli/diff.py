@@ -8,13 +8,14 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from onnxac.cli.options import After, Before, Color, Quiet, Verbose, flag
-from onnxac.cli.screen import screen_of
+from onnxac.cli.screen import Screen, screen_of
 from onnxac.cli.streams import at_paths
 from onnxac.errors import UsageError
 from onnxac.storage.disk import check_text, write_text
@@ -22,7 +23,7 @@ from onnxac.storage.disk import check_text, write_text
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from onnxac.report import ModelInfo, Report
+    from onnxac.report import ModelInfo, Report, Verification
 
 
 Output = Annotated[
@@ -37,6 +38,9 @@ ReportFile = Annotated[
     typer.Option(
         metavar="REPORT.json", help="What `optimize --report` wrote: shows each merged kernel."
     ),
+]
+Prove = Annotated[
+    bool, flag("--verify", help="Run both models as well, and exit with 1 if they differ.")
 ]
 Mapping = Annotated[
     Path | None,
@@ -53,6 +57,7 @@ def diff(
     output: Output = None,
     open_page: OpenPage = False,
     report: ReportFile = None,
+    verify: Prove = False,
     mapping: Mapping = None,
     quiet: Quiet = False,
     verbose: Verbose = 0,
@@ -75,7 +80,8 @@ def diff(
         with at_paths((before, after)) as paths:
             models = read(paths[0]), read(paths[1])
             known, infos = _known(report, models, paths, (before, after))
-        facts = gather(*models, Known(known, command=screen.line, before=infos[0], after=infos[1]))
+            checked = _compared(paths, screen) if verify else None
+        facts = gather(*models, Known(known, checked, screen.line, *infos))
         place = output or _temporary()
         write_text(place, draw_page(*models, facts))
         if mapping is not None:
@@ -90,6 +96,19 @@ def diff(
 
         if not webbrowser.open(place.resolve().as_uri()):
             screen.say("No browser was found to open it")
+    if checked is not None:
+        # The page is written all the same: it shows what differs.
+        from onnxac.proof import raise_if_failed
+
+        raise_if_failed(checked, ("a", "b"))
+
+
+def _compared(paths: Sequence[Path], screen: Screen) -> Verification:
+    from onnxac.proof import Settings
+    from onnxac.proof import verify as compare
+
+    tick = partial(screen.step, "comparing")
+    return compare(paths[0], paths[1], Settings(names=("a", "b"), tick=tick))
 
 
 def _check_output(output: Path, before: Path, after: Path) -> None:

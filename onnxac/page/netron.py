@@ -20,7 +20,7 @@ from typing import Any
 # Without these there are no panes.
 REQUIRED = ("base", "view", "browser", "grapher", "onnx", "onnx-proto", "protobuf", "text")
 # Taken where this version has them. Readers of other formats are left out: see `_modules`.
-OPTIONAL = ("dagre", "worker", "zip", "flatbuffers", "message", "onnx-schema")
+OPTIONAL = ("json", "dagre", "worker", "zip", "flatbuffers", "message", "onnx-schema")
 
 # The reader of Python's pickles, which no ONNX file needs, is larger than all the rest.
 HEAVY_BYTES = 500_000

@@ -77,7 +77,7 @@ def draw_page(before: ModelProto, after: ModelProto, facts: Facts, *, netron: bo
             proof(facts),
             provenance(facts),
         ),
-        _footer(panes),
+        tag("footer", panes.notice),
         symbols,
         _report(facts.report),
         panes.data,
@@ -134,7 +134,7 @@ def _file(info: ModelInfo, fallback: str) -> Markup:
 def _bench(facts: Facts, items: Markup, panes: Panes) -> Markup:
     rail = tag(
         "div",
-        tag("header", heading(facts), _legend(facts), _search(facts)),
+        tag("header", heading(facts), _legend(facts), _search(facts), _keys()),
         listed(facts, items),
         class_="rail",
     )
@@ -186,15 +186,16 @@ def _search(facts: Facts) -> Markup:
     return tag("form", box, pick, status, class_="search", role="search", hidden=True)
 
 
-def _footer(panes: Panes) -> Markup:
+def _keys() -> Markup:
+    """What the keyboard does, beside what it does it to."""
     keys = (
         ("/", "search"),
-        ("j k", "next, previous"),
-        ("Enter", "show in the graphs"),
+        ("j k", "cards"),
+        ("Enter", "show"),
         ("t", "colours"),
     )
     hints = join(tag("span", tag("kbd", key), " ", what) for key, what in keys)
-    return tag("footer", tag("p", hints, class_="keys", hidden=True), panes.notice)
+    return tag("p", hints, class_="keys", hidden=True)
 
 
 def _report(report: Report | None) -> Markup | None:

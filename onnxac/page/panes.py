@@ -11,9 +11,14 @@ from onnx import ModelProto
 
 from .html import Markup, join, tag
 from .index import GraphIndex
+from .neighbourhood import excerpt, neighbourhood
 from .netron import Netron, read_netron
 from .pairing import Matching
 from .slim import without_weights
+
+SIDES = ("before", "after")
+# Nodes of both graphs beyond which it is seconds until they are drawn.
+LARGE = 400
 
 # Netron is by Lutz Roeder and others, under the MIT licence, which asks for this notice.
 LICENCE = """Copyright (c) Lutz Roeder
@@ -61,15 +66,32 @@ def build_panes(
     if isinstance(netron, str):
         return Panes.none(netron)
     viewer = {**netron.__dict__, "frame": frame_files}
+    slim = without_weights(before), without_weights(after)
     data = join(
         (
             packed("netron", json.dumps(viewer).encode()),
-            packed("before", without_weights(before).SerializeToString()),
-            packed("after", without_weights(after).SerializeToString()),
+            *(packed(s, m.SerializeToString()) for s, m in zip(SIDES, slim, strict=True)),
+            *_surroundings(slim, indexes, matching),
             packed("links", json.dumps(links(*indexes, matching)).encode()),
         )
     )
     return Panes(_section(indexes, matching), data, _notice(netron))
+
+
+def _surroundings(
+    slim: tuple[ModelProto, ModelProto], indexes: tuple[GraphIndex, GraphIndex], matching: Matching
+) -> list[Markup]:
+    """Of graphs that take long to draw, the part around the change that is shown first."""
+    if sum(len(i.nodes) for i in indexes) <= LARGE or not matching.counterparts:
+        return []
+    first = matching.counterparts[0]
+    near = [
+        excerpt(model, index, neighbourhood(index, seeds))
+        for model, index, seeds in zip(slim, indexes, (first.before, first.after), strict=True)
+    ]
+    if not all(m.graph.node for m in near):
+        return []
+    return [packed(f"near-{s}", m.SerializeToString()) for s, m in zip(SIDES, near, strict=True)]
 
 
 def links(b: GraphIndex, a: GraphIndex, matching: Matching) -> dict[str, object]:
@@ -133,13 +155,26 @@ def _section(indexes: tuple[GraphIndex, GraphIndex], matching: Matching) -> Mark
     frames = tag("div", *sides, class_="frames")
     trouble = tag("p", id="trouble", class_="notice", role="alert", hidden=True)
     total = sum(len(i.nodes) for i in indexes)
-    panes = tag("div", bar, frames, class_="panes", id="panes", data_nodes=total, hidden=True)
-    return join((panes, trouble))
+    panes = tag(
+        "div",
+        bar,
+        frames,
+        class_="panes",
+        id="panes",
+        data_nodes=total,
+        data_large=total > LARGE or None,
+        hidden=True,
+    )
+    paper = "The two graphs are drawn on the page itself, not on paper: open its file in a browser."
+    return join((panes, trouble, tag("p", paper, class_="paper")))
 
 
 def _pane(side: str, nodes: int) -> Markup:
-    title = tag("figcaption", tag("b", side.capitalize()), f" {nodes:,} nodes", class_="caption")
-    wait = tag("p", "Drawing the graph…", class_="wait")
+    more = tag("span", class_="more", role="status")
+    title = tag(
+        "figcaption", tag("b", side.capitalize()), f" {nodes:,} nodes", more, class_="caption"
+    )
+    wait = tag("p", "Drawing the graph…", class_="wait", role="status")
     place = tag("div", wait, class_="place", id=f"pane-{side}")
     return tag("figure", title, place, class_=side)
 

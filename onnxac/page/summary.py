@@ -8,7 +8,7 @@ from onnxac.render.totals import Total
 from .facts import Facts
 from .html import Markup, join, name, tag
 
-OPERATORS_SHOWN = 8
+OPERATORS_SHOWN = 6
 
 _ICONS = {
     "equal": "M4 12.5l5 5L20 6.5",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
 import time
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +16,8 @@ from diff_models import acnet, if_node, reported
 from onnx import helper
 from test_diff_page import HOSTILE
 
-from onnxac.page import netron, render_html
+from onnxac.page import netron, panes, render_html
+from onnxac.page import page as page_files
 
 Open = Callable[..., Any]
 
@@ -282,3 +287,142 @@ def test_two_models_without_a_report(open_page: Open) -> None:
         ("Relu", GREY),
     ]
     assert page.messages == []
+
+
+def test_the_panes_begin_in_the_first_screen(open_page: Open) -> None:
+    page = open_page(render_html(*reported(4))).ready().page
+    for side in ("before", "after"):
+        box = page.locator(f"#pane-{side}").bounding_box()
+        assert box is not None
+        assert box["y"] < 900 * 0.6
+
+
+def test_a_large_graph_begins_with_what_is_around_the_block(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once a part of it, marked as all of it would be; then the whole takes its place."""
+    monkeypatch.setattr(panes, "LARGE", 200)
+    # Without the second half of it, the whole is never ready.
+    html = render_html(*reported(42))
+    assert 'id="data-near-before"' in html
+    halted = re.sub(r'(id="data-before"[^>]*>)[^<]*', r"\1AAAA", html)
+    page = open_page(halted)
+    page.page.wait_for_selector("body[data-panes=near]")
+    drawn = page.inside("before", NODES)
+    assert 10 < len(drawn) <= 60
+    assert sum(marked for *_, marked in drawn) == 5
+    assert page.page.locator(".wait").count() == 0
+    page.page.get_by_text("the whole graph can't be drawn").first.wait_for()
+    assert page.page.locator("#panes").is_visible()
+    whole = open_page(html).ready()
+    assert len(whole.inside("before", NODES)) == 252
+    assert sum(marked for *_, marked in whole.inside("before", NODES)) == 5
+    assert whole.page.locator(".place iframe").count() == 2
+    assert whole.page.locator(".more").all_text_contents() == ["", ""]
+    whole.page.locator("#c7 .show").click()
+    assert "on" in (whole.page.locator("#c7").get_attribute("class") or "")
+    assert whole.messages == []
+
+
+def test_that_a_graph_is_being_drawn_is_seen(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The words lie over the empty viewer, and a viewer that never answers is given up."""
+    read = page_files.asset
+    silent = "await new Promise(() => {});"
+    monkeypatch.setattr(page_files, "asset", lambda f: silent if f == "frame.js" else read(f))
+    html = render_html(*reported(1)).replace("data-nodes=", 'data-patience="1500" data-nodes=')
+    page = open_page(html).page
+    page.locator("#pane-after .wait").wait_for(state="visible")
+    assert (
+        page.evaluate(
+            """() => {
+          const box = document.querySelector("#pane-after .wait").getBoundingClientRect();
+          const top = document.elementFromPoint(box.x + box.width / 2, box.y + 20);
+          return top.className;
+        }"""
+        )
+        == "wait"
+    )
+    page.locator("#trouble").wait_for(state="visible", timeout=20_000)
+    assert "did not answer within 1.5 s" in (page.locator("#trouble").text_content() or "")
+
+
+def test_netrons_panel_closes_when_one_moves_on(open_page: Open) -> None:
+    page = open_page(render_html(*reported(3))).ready()
+    state = "doc.getElementById('sidebar').style.opacity"
+    page.inside("before", "win.__view__.showModelProperties()")
+    assert page.inside("before", state) == "1"
+    page.page.locator("#c1 .show").click()
+    assert page.inside("before", state) == "0"
+
+
+def test_the_way_of_the_tab_key_is_short(open_page: Open) -> None:
+    """However many cards there are, the controls of one are on it; `j` and `k` choose which."""
+    page = open_page(render_html(*reported(30))).ready().page
+    stops = """() => [...document.querySelectorAll("a[href], button, input, select, summary")]
+      .filter((e) => e.checkVisibility() && e.tabIndex >= 0)"""
+    assert page.evaluate(f"({stops})().length") < 16
+    reached = f"({stops})().filter((e) => e.closest('.card')).map((e) => e.closest('.card').id)"
+    assert set(page.evaluate(reached)) == {"c0"}
+    page.keyboard.press("j")
+    assert set(page.evaluate(reached)) == {"c1"}
+
+
+def test_the_keys_stand_beside_what_they_move(open_page: Open) -> None:
+    page = open_page(render_html(*reported(4))).ready().page
+    keys, card = page.locator(".keys").bounding_box(), page.locator("#c0").bounding_box()
+    assert keys is not None
+    assert card is not None
+    assert 0 < card["y"] - keys["y"] < 80
+
+
+@pytest.mark.parametrize("width", [720, 1400])
+def test_paper_holds_all_cards_and_says_where_the_graphs_are(width: int, open_page: Open) -> None:
+    options = {"viewport": {"width": width, "height": 900}}
+    page = open_page(render_html(*reported(12)), **options).ready().page
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator(".paper").is_visible()
+    assert page.locator(".panes").is_hidden()
+    last = page.evaluate(
+        """() => {
+          const card = document.querySelector("#c11").getBoundingClientRect();
+          const list = document.querySelector(".cards").getBoundingClientRect();
+          return card.bottom <= list.bottom + 1;
+        }"""
+    )
+    assert last
+
+
+OLDEST = Path(sys.prefix) / "netron-oldest" / "netron"
+
+
+@pytest.fixture(params=["installed", "oldest"])
+def either_netron(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page is made with the newest netron, and with the oldest that is allowed."""
+    if request.param == "installed":
+        return
+    if not OLDEST.is_dir():
+        pytest.skip("the oldest netron is not there; `make test` brings it")
+    spec = ModuleSpec("netron", None, is_package=True)
+    spec.submodule_search_locations = [str(OLDEST)]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: spec)
+    monkeypatch.setattr(netron, "_version", lambda: "8.0.0")
+
+
+@pytest.mark.usefixtures("either_netron")
+@pytest.mark.parametrize("ir_version", [9, 11])
+def test_the_oldest_and_the_newest_netron(ir_version: int, open_page: Open) -> None:
+    before, after, report = reported(3)
+    before.ir_version = after.ir_version = ir_version
+    page = open_page(render_html(before, after, report)).ready()
+    assert sum(marked for *_, marked in page.inside("before", NODES)) == 5
+    page.inside("before", "win.__view__.showModelProperties()")
+    page.page.locator("#c1 .show").click()
+    assert page.inside("before", "doc.getElementById('sidebar').style.opacity") == "0"
+    assert page.inside("before", "win.__view__._sidebar") is not None
+    x, y = page.inside("after", CENTRE % 0)
+    page.page.mouse.click(x, y)
+    page.page.wait_for_function("document.querySelector('.card.on')")
+    assert (page.messages, page.outside) == ([], [])

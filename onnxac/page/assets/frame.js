@@ -197,6 +197,17 @@ class Pane {
     this.silently(() => this.graph.select(nodes.length > 0 ? nodes : null));
   }
 
+  // Netron's panel of properties is of a node that the reader has moved on from.
+  closePanel() {
+    const panel = this.view._sidebar;
+    const drawn = document.getElementById("sidebar");
+    if (!panel || typeof panel.close !== "function" || !drawn || drawn.style.opacity !== "1") return;
+    // Netron would take the focus for its graph.
+    setup.started = false;
+    this.silently(() => panel.close());
+    setup.started = true;
+  }
+
   // A node's box on the canvas at zoom 1.
   box(i) {
     const element = this.element(i);

@@ -82,6 +82,7 @@
       this.leader = null;
       this.panes.before.peers(before);
       this.panes.after.peers(after);
+      twin.closePanel();
       twin.select(there);
       bring(twin, there, "smooth");
       window.onnxac.choose(g === undefined ? -1 : g);
@@ -94,6 +95,7 @@
       const zooms = Object.keys(sides).map((side) => fitting(this.panes[side], sides[side]));
       this.each((pane, side) => {
         pane.zoom = Math.min(...zooms);
+        pane.closePanel();
         pane.select([]);
         pane.peers(sides[side]);
         bring(pane, sides[side]);
@@ -111,23 +113,31 @@
     }
   }
 
+  // The panes that are drawn now. The whole graphs take the place of a part of them.
+  let links = null;
+
+  function paint() {
+    links.each((pane) => pane.scheme(document.documentElement.dataset.theme || "auto"));
+  }
+
   window.onnxac.link = (panes, matching) => {
-    const links = new Links(panes, matching);
+    const isFirst = links === null;
+    links = new Links(panes, matching);
     links.each((pane, side) => links.follow(pane, side));
-    const paint = () => {
-      links.each((pane) => pane.scheme(document.documentElement.dataset.theme || "auto"));
-    };
     paint();
-    document.addEventListener("scheme", paint);
-    window.onnxac.show = (g) => {
-      links.show(g);
-      window.onnxac.choose(g);
-      document.getElementById("panes").scrollIntoView({ block: "nearest" });
-    };
-    wireCards(window.onnxac.show);
+    if (isFirst) {
+      document.addEventListener("scheme", paint);
+      window.onnxac.show = (g) => {
+        links.show(g);
+        window.onnxac.choose(g);
+        document.getElementById("panes").scrollIntoView({ block: "nearest" });
+      };
+      wireCards(window.onnxac.show);
+    }
     if (matching.groups.length > 0) {
-      links.show(0);
-      window.onnxac.mark(0);
+      const g = Math.max(0, window.onnxac.shown());
+      links.show(g);
+      window.onnxac.mark(g);
     }
   };
 

@@ -63,7 +63,16 @@
 
   // The card that is looked at, for the keys and for the panes.
   let current = -1;
+  // Only the controls of one card are on the way of the Tab key.
+  function reach(index) {
+    cards.forEach((card, i) => {
+      for (const control of card.querySelectorAll("summary, button")) {
+        control.tabIndex = i === Math.max(0, index) ? 0 : -1;
+      }
+    });
+  }
   function mark(index) {
+    reach(index);
     cards.forEach((card, i) => {
       card.classList.toggle("on", i === index);
       card.setAttribute("aria-current", String(i === index));
@@ -119,5 +128,6 @@
     for (const d of opened) d.open = false;
   });
 
-  window.onnxac = { cards, choose, mark, show: null };
+  window.onnxac = { cards, choose, mark, shown: () => current, show: null };
+  reach(0);
 })();

@@ -57,72 +57,118 @@
     return netron.html.replace("</head>", () => head);
   }
 
+  // A viewer that never says that it is ready is given up, and the page says so.
+  const PATIENCE = Number($("panes").dataset.patience) || 120_000;
+
   function openPane(side, html, setup) {
+    const frame = document.createElement("iframe");
     return new Promise((resolve, reject) => {
-      const frame = document.createElement("iframe");
       frame.title = `${side}: the graph in Netron`;
       frame.onnxacPane = { ...setup, ready: resolve, failed: reject };
       frame.srcdoc = html;
+      const late = new Error(`the viewer did not answer within ${PATIENCE / 1000} s`);
+      setTimeout(() => reject(late), PATIENCE);
       // A sandboxed viewer keeps the page away from its own frames.
       frame.addEventListener("load", () => {
         if (!frame.contentDocument) reject(new Error("this viewer keeps frames apart"));
       });
       $(`pane-${side}`).append(frame);
     }).then((pane) => {
-      $(`pane-${side}`).querySelector("iframe").onnxacPane.started = true;
-      $(`pane-${side}`).querySelector(".wait").remove();
-      return pane;
+      frame.onnxacPane.started = true;
+      return { pane, frame };
     });
   }
 
-  async function open() {
+  const SIDES = ["before", "after"];
+
+  // What was drawn so far stays in sight until both of the next are there.
+  async function drawBoth(prefix, viewer, links) {
+    const old = [...document.querySelectorAll(".place iframe")];
+    const models = {};
+    for (const side of SIDES) models[side] = await unpack(`data-${prefix}${side}`);
+    const opened = await Promise.all(
+      SIDES.map((side) =>
+        openPane(side, viewer.html, {
+          file: new File([models[side]], `${side}.onnx`),
+          metadata: viewer.metadata,
+          keys: links[side],
+          kinds: viewer.kinds[side],
+          worker: prefix ? null : viewer.worker,
+        }),
+      ),
+    );
+    for (const frame of old) frame.remove();
+    for (const wait of document.querySelectorAll(".wait")) wait.remove();
+    window.onnxac.link({ before: opened[0].pane, after: opened[1].pane }, links);
+  }
+
+  function say(text) {
+    for (const more of document.querySelectorAll(".more")) more.textContent = text;
+  }
+
+  async function prepare() {
     const [netron, links] = (await Promise.all([unpackText("data-netron"), unpackText("data-links")])).map(JSON.parse);
-    const models = { before: await unpack("data-before"), after: await unpack("data-after") };
     const imports = {};
     for (const [name, source] of Object.entries(netron.modules)) {
       imports[`netron/${name}`] = blob(source, "text/javascript");
     }
-    const large = links.before.length + links.after.length > 400;
-    const worker = large ? workerSource(netron.modules) : null;
-    const html = documentFor(netron, imports);
+    const large = "large" in $("panes").dataset;
     const kinds = {
       before: { removed: links.removed, changed: links.changed.map(([i]) => i) },
       after: { added: links.added, changed: links.changed.map(([, j]) => j) },
     };
+    const worker = large ? workerSource(netron.modules) : null;
+    const viewer = { html: documentFor(netron, imports), metadata: netron.metadata, kinds, worker };
     $("panes").hidden = false;
     document.body.classList.add("has-panes");
-    const panes = await Promise.all(
-      ["before", "after"].map((side) =>
-        openPane(side, html, {
-          file: new File([models[side]], `${side}.onnx`),
-          metadata: netron.metadata,
-          keys: links[side],
-          kinds: kinds[side],
-          worker,
-        }),
-      ),
-    );
-    window.onnxac.link({ before: panes[0], after: panes[1] }, links);
+    return [viewer, links];
+  }
+
+  // Of a large graph the part around the first change comes at once, and the rest when it is
+  // laid out; of a huge one when it is asked for.
+  async function open() {
+    const hasNear = $("data-near-before") !== null;
+    const asked = nodes > MANY ? offer() : Promise.resolve();
+    if (!hasNear) await asked;
+    const [viewer, links] = await prepare();
+    if (hasNear) {
+      await drawBoth("near-", viewer, links);
+      document.body.dataset.panes = "near";
+      say("around this block");
+      await asked;
+      say("around this block; drawing the whole graph…");
+      try {
+        await drawBoth("", viewer, links);
+      } catch (error) {
+        say(`around this block; the whole graph can't be drawn: ${error.message}`);
+        return;
+      }
+      say("");
+    } else {
+      await drawBoth("", viewer, links);
+    }
     document.body.dataset.panes = "ready";
   }
 
   // Beyond this many nodes drawing takes many seconds: it waits until it is asked for.
   const MANY = 6000;
 
-  function offer(nodes) {
+  const nodes = Number($("panes").dataset.nodes);
+
+  function offer() {
     const button = document.createElement("button");
     button.type = "button";
     button.id = "draw";
     button.textContent = `Draw both graphs (${nodes.toLocaleString("en")} nodes, this takes a while)`;
-    button.addEventListener("click", () => {
-      button.remove();
-      open().catch(fail);
-    });
     $("panes").before(button);
+    return new Promise((resolve) => {
+      button.addEventListener("click", () => {
+        button.remove();
+        resolve();
+      });
+    });
   }
 
   // The first useful sight is the page itself: let it be painted before the unpacking.
-  const nodes = Number($("panes").dataset.nodes);
-  if (nodes > MANY) offer(nodes);
-  else requestAnimationFrame(() => setTimeout(() => open().catch(fail), 30));
+  requestAnimationFrame(() => setTimeout(() => open().catch(fail), 30));
 })();
