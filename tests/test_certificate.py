@@ -61,6 +61,16 @@ def test_a_map_smaller_than_its_classes_is_tried_itself() -> None:
     assert found.sources[0].least == (None,) * 4
 
 
+@pytest.mark.parametrize("flavour", ["L", "B", "D"])
+def test_a_reshape_into_blocks_is_read_at_a_few_places(flavour: str) -> None:
+    """Its map has one size, and yet positions stand for others: as behind a SpaceToDepth."""
+    before, after, fusions = fused(MODELS / f"onnx/unshuffle/{flavour}.onnx")
+    (found,) = certify(before, after, fusions)
+    assert found.holds
+    assert found.sources[0].shapes == ((1, 3, 32, 32),)
+    assert found.entries < 50_000
+
+
 def test_what_the_certificate_does_not_know_is_left_open() -> None:
     node = helper.make_node("Cos", ["x"], ["y"], "cos")
     model = _model([node], (1, 2, 4, 4))
@@ -80,6 +90,34 @@ def test_another_source_is_no_certificate() -> None:
     changed.graph.node[2].input[0] = "a"
     (found,) = certify(model, changed, [_fusion("y", changed.graph.node[2].name)])
     assert found.verdict == FAILS
+
+
+def test_a_cut_begins_at_what_a_new_tensor_in_front_is_made_of() -> None:
+    """A shift that was moved in front of a merged Conv is no way past a product of two tensors."""
+    before, after, fusions = fused(MODELS / "onnx/lcnetv3/jax2onnx.onnx")
+    found = next(
+        c
+        for f, c in zip(fusions, certify(before, after, fusions), strict=True)
+        if f.output == "add_out_14"
+    )
+    assert found.holds
+    assert [s.name for s in found.sources] == ["mul_out_4"]
+
+
+def test_a_mod_of_constants_is_computed() -> None:
+    """PyTorch flattens heads by shapes of which an axis is taken modulo the rank."""
+    nodes = [
+        helper.make_node("Mod", ["minus", "rank"], ["axis"], "mod"),
+        _conv("x", "a", 3, 1),
+        helper.make_node("Gather", ["a", "axis"], ["y"], "gather", axis=1),
+    ]
+    model = _model(nodes, (1, 2, 8, 8))
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.array(value), name)
+        for name, value in (("minus", [-3]), ("rank", [2]))
+    )
+    (found,) = certify(model, model, [_fusion("y", "gather")])
+    assert found.holds
 
 
 def _fusion(output: str, added: str) -> Fusion:

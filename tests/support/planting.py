@@ -161,4 +161,5 @@ FAULTS: tuple[tuple[Fault, str], ...] = (
     *((f, "dbb/D") for f in (one_weight, dropped_bias, shifted_border)),
     *((f, "acb_s2/B") for f in (one_weight, swapped_taps, shifted_border)),
     *((f, "ac_resnet/L") for f in (another_source, swapped_operands)),
+    *((f, "unshuffle/L") for f in (one_weight, swapped_taps, dropped_bias, shifted_border)),
 )

@@ -27,12 +27,14 @@ class Scope:
     """What is found out while axes are followed.
 
     exact     whether the sizes are the model's own, so that nothing need hold at others
+    parted    whether axes are followed into the blocks that a Reshape parts them into; `exact` only
     mixed     roots that turned out not to be free
     averaged  roots whose positions all count the same, as their sum or mean is taken
     needed    the size that a root has to have, where weights say so
     """
 
     exact: bool
+    parted: bool = False
     mixed: set[Root] = field(default_factory=set)
     averaged: set[Root] = field(default_factory=set)
     needed: dict[Root, int] = field(default_factory=dict)

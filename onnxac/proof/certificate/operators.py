@@ -76,6 +76,14 @@ def multiply(call: Call) -> Array:
     return first / second
 
 
+def remainder(call: Call) -> Array:
+    """Mod of constants: with the sign of the divisor, or with `fmod` of the dividend."""
+    first, second = _unbroadcast(call)
+    if not call.folds:
+        raise UnknownOperatorError("Mod of a tensor that depends on the input")
+    return np.asarray(np.fmod(first, second) if call.get("fmod", 0) else np.mod(first, second))
+
+
 def negate(call: Call) -> Array:
     """Neg."""
     array = call.value(0).array
@@ -318,6 +326,7 @@ TABLE: dict[str, Callable[[Call], Array | list[Array]]] = {
     "Sum": add,
     "Mul": multiply,
     "Div": multiply,
+    "Mod": remainder,
     "Neg": negate,
     "BatchNormalization": normalize,
     "Conv": convolution,

@@ -62,10 +62,31 @@ def regrouped(t: Scope, axes: Axes, shape: Sequence[int], said: Sequence[bool]) 
         if i - a == 1 and j - b == 1 and not said[b]:
             found.append(axes[a])
             continue
-        for axis in axes[a:i]:
-            t.mix(axis)
-        found += shape[b:j]
+        blocks = _parted(axes[a:i], shape[b:j]) if t.parted else None
+        if blocks is None:
+            for axis in axes[a:i]:
+                t.mix(axis)
+        found += shape[b:j] if blocks is None else blocks
     return tuple(found)
+
+
+def _parted(axes: Axes, shape: Sequence[int]) -> list[Axis] | None:
+    """An axis as blocks and the places in them, or blocks and their places as one axis.
+
+    As SpaceToDepth and DepthToSpace have them. None where it is neither.
+    """
+    first = axes[0] if axes else 1
+    if not isinstance(first, Span) or not shape or any(isinstance(a, Span) for a in axes[1:]):
+        return None
+    if len(axes) == len(shape) == 1:
+        return [first]
+    if len(axes) == 1:
+        block = math.prod(shape[1:])
+        return [spans.windowed(first, block, block), *shape[1:]]
+    if len(shape) == 1:
+        block = math.prod(length(a) for a in axes[1:])
+        return [spans.spread(first, block, block)]
+    return None
 
 
 def _flattened(t: Scope, call: Call, own: Sequence[Axes], *_: Any) -> list[Axes]:

@@ -72,7 +72,7 @@ class Survey:
         exact: Sizes | None = None
         if own:
             try:
-                exact = self._as_is({r: own.get(r, 1) for r in roots})
+                exact = self._as_it_is({r: own.get(r, 1) for r in roots})
             except UnknownOperatorError:
                 if len(own) == len(roots):
                     raise
@@ -93,7 +93,7 @@ class Survey:
         known = {r: n for r in least if (n := self._actual(r)) is not None}
         if any(known[r] < least[r] for r in known):
             # The model's own map is smaller than what shows all classes.
-            return self._as_is({r: known.get(r, n) for r, n in least.items()})
+            return self._as_it_is({r: known.get(r, n) for r, n in least.items()})
         result = Sizes(least, self._whole, units)
         starts = []
         for residues in self._residues(least, units, known):
@@ -141,14 +141,27 @@ class Survey:
             (s.left, s.right, s.reach) for s in more
         ]
 
-    def _as_is(self, sizes: Mapping[Root, int]) -> Sizes:
-        """The model's own sizes, to be tried themselves."""
+    def _as_it_is(self, sizes: Mapping[Root, int]) -> Sizes:
+        """The model's own sizes, to be tried themselves.
+
+        Along an axis that is followed through every Reshape, few positions stand for all others.
+        """
+        whole = dict(self._whole)
+        try:
+            return self._as_is(sizes, parted=True)
+        except UnknownOperatorError:
+            self._whole.clear()
+            self._whole.update(whole)
+            return self._as_is(sizes)
+
+    def _as_is(self, sizes: Mapping[Root, int], *, parted: bool = False) -> Sizes:
+        """The same, with what a Reshape parts as a whole, unless it is to be followed."""
         seen: list[Span] = []
         self._tried = dict(sizes)
         for _ in range(_TRIES):
             sizes = {r: n for r, n in sizes.items() if r not in self._whole}
             try:
-                seen = self._trace(sizes, exact=True)
+                seen = self._trace(sizes, exact=True, parted=parted)
             except (TooShortError, ApartError) as error:
                 if any(r in self._whole for r in sizes):
                     continue
@@ -158,7 +171,7 @@ class Survey:
         units = {r: _unit(r, seen) for r in sizes}
         return Sizes(
             free=dict(sizes),
-            whole=self._whole,
+            whole=dict(self._whole),
             units=units,
             exact=True,
             trials=[self._shapes_at(sizes)],
@@ -233,7 +246,9 @@ class Survey:
             if sizes[root] > _LARGEST:
                 raise UnknownOperatorError(f"{root[0]!r} would have to be too large")
 
-    def _trace(self, sizes: Mapping[Root, int], *, exact: bool = False) -> list[Span]:
+    def _trace(
+        self, sizes: Mapping[Root, int], *, exact: bool = False, parted: bool = False
+    ) -> list[Span]:
         sources: dict[str, Axes] = {}
         for s in self._cut.sources:
             axes: list[Axis] = []
@@ -243,7 +258,7 @@ class Survey:
                 else:
                     axes.append(Span(sizes[s, i], {(s, i): Reach()}))
             sources[s] = tuple(axes)
-        scope = Scope(exact)
+        scope = Scope(exact, parted)
         tracers = [
             Tracer(part, side, scope)
             for part, side in zip((self._cut.before, self._cut.after), self._sides, strict=True)
