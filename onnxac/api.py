@@ -38,6 +38,7 @@ class Keywords(TypedDict, total=False):
     exact_factors: bool
     without: Sequence[str]
     keep: str | Sequence[str]
+    tune: bool
     seeds: int
     shapes: Mapping[str, Sequence[int]]
     fix_shapes: Mapping[str, Sequence[int]]

@@ -24,12 +24,14 @@ from onnxac.report import (
     Quantization,
     Refusal,
     Report,
+    Timing,
     Verification,
 )
 from onnxac.simplifying.extents import fix_shapes, stays_open
 from onnxac.stages import fused
 from onnxac.storage.draft import Draft
 from onnxac.storage.files import external_tensors, read, read_lazily, require_valid
+from onnxac.tuned import Tuned, settle
 
 # Runs of both models while changes are looked for that are to blame for a difference.
 _MOST_RUNS = 64
@@ -59,6 +61,7 @@ class Job:
         self._path, self._options = path, options
         self._draft, self._single, self._stored = draft, single, stored
         self._fresh = True
+        self._tuned = Tuned()
         self.result: ModelProto
         self.report: Report
         self.single = single
@@ -72,6 +75,8 @@ class Job:
     def settle(self) -> None:
         """Leave `result` and `report` of the attempt that holds."""
         dropped: tuple[Change, ...] = ()
+        if self._options.tune:
+            self._tune()
         if self._options.verify:
             dropped = self._proven(self._certified(frozenset()))
         else:
@@ -80,8 +85,10 @@ class Job:
             self._convert(TYPES[self._options.to])
         if self._draft is None:
             require_valid(self.result, "the result")
-        refusals = (*self.report.refusals, *map(_dropped, dropped))
-        self.report = replace(self.report, refusals=refusals)
+        refusals = (*self.report.refusals, *map(_dropped, dropped), *self._tuned.refusals)
+        self.report = replace(
+            self.report, refusals=refusals, fusions=self._tuned.told(self.report.fusions)
+        )
         if self._options.ranges or self._options.equalize:
             self._options.progress("measuring")
             self.report = replace(self.report, quantization=self._measured())
@@ -105,13 +112,32 @@ class Job:
             self._original = from_proto(self._original.proto, self._original.folder)
         self._fresh = False
         original = self._original
-        self.result, self.report = fused(original, self._path, options, store, without)
+        without |= self._tuned.slower.keys()
+        swapped = self._tuned.swapped
+        self.result, self.report = fused(original, self._path, options, store, without, swapped)
         shown = self.result
         if draft is not None:
             self.single = draft.write(self.result, original.folder, single=self._single)
             if any(True for _ in external_tensors(self.result)):
                 shown = read_lazily(draft.path)
         return shown, self.report.changes
+
+    def _tune(self) -> None:
+        """Measure what each change does, and leave out what is slower for it."""
+        from onnxac.proof.tuning import timings
+
+        def measured(tuned: Tuned, keys: frozenset[str] | None) -> dict[str, tuple[Fusion, Timing]]:
+            self._tuned = tuned
+            shown, changes = self._attempt(frozenset())
+            fusions = {c.key: c for c in changes if isinstance(c, Fusion)}
+            chosen = fusions.keys() - tuned.times.keys() if keys is None else keys
+            wanted = {k: c for k, c in fusions.items() if k in chosen}
+            before, folders = self._original.proto, self._folders()
+            tick = partial(self._options.progress, "tuning")
+            found = timings(before, shown, list(wanted.values()), folders, self._shapes, tick)
+            return {k: (wanted[k], t) for k, t in found.items()}
+
+        self._tuned = settle(measured)
 
     def _certified(self, gone: frozenset[str]) -> tuple[Change, ...]:
         """Rewrite without some changes and those whose certificates fail; the latter."""

@@ -46,6 +46,8 @@ class Options:
                          are rounded once more
     keep                 name patterns of nodes to leave alone
     without              kinds of rewrites (`onnxac.kinds`) to leave out
+    tune                 run each change beside what it replaces, on this machine, and keep the
+                         faster; without it the cost model decides
     seeds                number of seeds of the proof's inputs
     shapes               input name → shape, where the proof is to use that one only
     fix_shapes           input name → shape that is written into the model, and followed
@@ -72,6 +74,7 @@ class Options:
     exact_factors: bool = False
     keep: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    tune: bool = False
     seeds: int = 3
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     fix_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)

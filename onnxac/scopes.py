@@ -9,7 +9,7 @@ one gives it is part of what it is: constants that it is given are its own.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -100,8 +100,15 @@ class _Opening:
             key = called_by(_origin(model, node))
             if key in self._functions:
                 self._calls[key].append(Call(scope, node))
-        for spot in spots([_origin(model, n) for n in nodes], scope.place):
-            found += self._inside(self._body(scope, nodes[spot.node], spot.attribute, spot.place))
+        origins = [_origin(model, n) for n in nodes]
+        places = spots(origins, scope.place)
+        reads = _reads(model, origins) if places else Counter[str]()
+        for spot in places:
+            body = self._body(scope, nodes[spot.node], spot.attribute, spot.place)
+            body.facts.shared = frozenset(
+                n for n in body.given if reads[n] > 1 or n in scope.facts.shared
+            )
+            found += self._inside(body)
         return found
 
     def _body(self, scope: Scope, node: gs.Node, attribute: int, place: str) -> Scope:
@@ -145,6 +152,17 @@ def _origin(model: Model, node: gs.Node) -> NodeProto:
     origin = model.origin(node)
     assert origin is not None, "no nodes are added before all graphs are opened"
     return origin
+
+
+def _reads(model: Model, nodes: Iterable[NodeProto]) -> Counter[str]:
+    """How often each tensor of a graph is read, by its nodes and by their bodies."""
+    found = Counter(t.name for t in model.graph.outputs)
+    for node in nodes:
+        found.update(node.input)
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                found.update(read_outside(body))
+    return found
 
 
 def _called(function: FunctionProto) -> Iterable[Key]:

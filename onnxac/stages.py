@@ -38,6 +38,7 @@ def fused(
     options: Options,
     store: Store | None,
     without: frozenset[str],
+    swapped: frozenset[str] = frozenset(),
 ) -> tuple[ModelProto, Report]:
     """The model that comes of it, not yet tried, and the account of what was done.
 
@@ -45,10 +46,12 @@ def fused(
     path      where it was read from
     store     takes fused weights, so that they need no memory
     without   changes to leave out, by their keys
+    swapped   changes to write an upsampling of in its other form, likewise
     """
     look = partial(Facts, freeze=options.freeze_initializers, dequantize=options.dequantize)
     scopes = opened(original, look(original), look)
-    parts = [_merged(s, options, store if s.model is original else None, without) for s in scopes]
+    keys = without, swapped
+    parts = [_merged(s, options, store if s.model is original else None, keys) for s in scopes]
     main = parts[-1]
     return main.result, Report(
         before=model_info(
@@ -86,10 +89,20 @@ class _Part:
     repeated: int
 
 
-def _merged(scope: Scope, options: Options, store: Store | None, without: frozenset[str]) -> _Part:
-    """Take one graph through all stages, and put it in its place."""
+def _merged(
+    scope: Scope,
+    options: Options,
+    store: Store | None,
+    keys: tuple[frozenset[str], frozenset[str]],
+) -> _Part:
+    """Take one graph through all stages, and put it in its place.
+
+    keys  of changes to leave out, and of those to write in another form
+    """
     model, facts, place = scope.model, scope.facts, scope.place
-    without = frozenset(k for w in without if (k := inside(place, w)) is not None)
+    without, swapped = (
+        frozenset(k for key in some if (k := inside(place, key)) is not None) for some in keys
+    )
     stay = fixed(model, options.keep)
     gone = simplify(model, facts, stay)
     left = untouched(model, facts, stay)
@@ -98,7 +111,7 @@ def _merged(scope: Scope, options: Options, store: Store | None, without: frozen
     roll = account.Roll(model, place)
     plan = make_plan(seen.definitions, seen.costs, seen.pinned, seen.named, seen.prices)
     applied = Rewriter(model, seen.facts, seen.folding).apply(
-        plan, without, partial(options.progress, "merging")
+        plan, without, swapped, partial(options.progress, "merging")
     )
     settled = settle_operands(model, seen.facts, stay.named, stay.kept)
     joined = join_reshapes(model, seen.facts, stay.named, stay.kept, applied.dims)

@@ -31,7 +31,7 @@ ROWS: list[set[str]] = [
     {"proof"},
     {"quantizing"},
     {"scopes"},
-    {"stages"},
+    {"stages", "tuned"},
     {"job"},
     {"pipeline"},
     {"gate"},

@@ -35,6 +35,7 @@ from onnxac.render.terminal import told
 from onnxac.render.totals import table
 from onnxac.render.verdict import verdict
 from onnxac.report import (
+    SLOWER,
     Branch,
     FusedOperator,
     Fusion,
@@ -270,7 +271,7 @@ def test_each_rule_has_an_advice() -> None:
                 rule = node.args[0]
                 assert isinstance(rule, ast.Constant), f"{path}:{node.lineno}"
                 used.add(rule.value)
-    assert used | {stops.RULE} == RULES.keys()
+    assert used | {stops.RULE, SLOWER} == RULES.keys()
 
 
 # Machine formats.

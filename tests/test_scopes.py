@@ -221,3 +221,26 @@ def test_attributes_that_calls_differ_over() -> None:
     assert {(r.rule, r.place) for r in report.refusals if r.place} == {
         ("reference", "function local.Block")
     }
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_what_two_bodies_read_is_not_stored_twice(shared: bool) -> None:
+    """A constant that is computed from a weight outside would be a copy of it in each of them."""
+
+    def body(stem: str, weight: str) -> onnx.GraphProto:
+        nodes = [
+            helper.make_node("Transpose", [weight], [f"{stem}_t"], perm=[1, 0, 2, 3]),
+            helper.make_node("Relu", ["x"], [f"{stem}_r"]),
+            helper.make_node("Conv", [f"{stem}_r", f"{stem}_t"], ["out"]),
+        ]
+        out = helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, ["n", "c", "h", "w"])
+        return helper.make_graph(nodes, stem, [], [out])
+
+    held = [
+        numpy_helper.from_array(np.ones((2, 64, 1, 1), np.float32), name) for name in ("v", "w")
+    ]
+    before = branches(body("t", "w"), body("e", "w" if shared else "v"), *held)
+    after, _ = optimize(before, Options(verify=False))
+    left = [[n.op_type for n in b.node] for b in insides(after)]
+    assert left == [["Transpose", "Relu", "Conv"] if shared else ["Relu", "Conv"]] * 2
+    assert after.ByteSize() <= before.ByteSize()

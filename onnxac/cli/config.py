@@ -50,6 +50,7 @@ _ONE_OR_MORE = (lambda v: _is_text(v) or _is_texts(v), "a string or a list of st
 KEYS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "keep": _TEXTS,
     "without": _ONE_OR_MORE,
+    "tune": _FLAG,
     "fix-shape": _TEXTS,
     "to": _TEXT,
     "precision": _TEXT,

@@ -99,6 +99,14 @@ To = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+Tune = Annotated[
+    bool,
+    flag(
+        "--tune/--no-tune",
+        help="Measure each change beside what it replaces, and keep the faster.",
+        panel=WHAT,
+    ),
+]
 InPlace = Annotated[bool, flag("--in-place", help="Replace IN by the result, in one step.")]
 DryRun = Annotated[bool, flag("--dry-run", help="Do and prove it, but write no model.")]
 FailIfUnfused = Annotated[
@@ -147,6 +155,7 @@ def optimize(
     dry_run: DryRun = False,
     keep: Keep = None,
     without: Without = None,
+    tune: Tune = False,
     fix_shape: FixShapes = None,
     to: To = None,
     freeze_initializers: Freeze = False,
@@ -199,6 +208,7 @@ def optimize(
         "exact_factors": exact_factors,
         "keep": tuple(keep or ()),
         "without": kinds_from(without),
+        "tune": tune,
         "seeds": seeds,
         "shapes": shapes_from(shape),
         "fix_shapes": shapes_from(fix_shape, "--fix-shape"),

@@ -46,11 +46,13 @@ class Constants(TensorTypes):
 
     overridable  initializers that are graph inputs too: a caller may give other values
     failures     constants that can't be computed, and why
+    shared       constants of a graph around that more than this graph reads
     """
 
     def __init__(self, model: Model, *, freeze: bool, dequantize: bool = False) -> None:
         super().__init__()
         self._dequantize = dequantize
+        self.shared: frozenset[str] = frozenset()
         graph = model.proto.graph
         self._folder = model.folder or Path()
         self._initializers = {t.name: t for t in graph.initializer}
@@ -117,9 +119,10 @@ class Constants(TensorTypes):
         return any(traits(n.op_type).quantizes for n in self._chain(name)[0])
 
     def chain_bytes(self, name: str) -> int:
-        """What the nodes and leaves that compute a constant take in the file."""
+        """What the nodes and leaves that compute a constant, and nothing else, take in the file."""
         nodes, leaves, _ = self._chain(name)
-        return sum(int(n.ByteSize()) for n in nodes) + sum(self.nbytes(i) or 0 for i in leaves)
+        own = (i for i in leaves if i not in self.shared)
+        return sum(int(n.ByteSize()) for n in nodes) + sum(self.nbytes(i) or 0 for i in own)
 
     def type_reads(self, name: str) -> set[str]:
         """Activations of which a constant's computation reads the type or the shape."""

@@ -40,12 +40,21 @@ class Recipe:
         return [list(same) for _, same in groupby(self.pieces, lambda p: p.tail_key)]
 
 
-def recipe(definition: Sum, tensor: str, facts: Facts, wide: int | None = None) -> Recipe:
+def recipe(
+    definition: Sum,
+    tensor: str,
+    facts: Facts,
+    wide: int | None = None,
+    *,
+    swapped: bool = False,
+) -> Recipe:
     """The cheapest recipe found for `tensor`; its cost is IMPOSSIBLE where no operator does it.
 
-    wide  the widest element type that any part of it was computed in, if not the tensor's own
+    wide     the widest element type that any part of it was computed in, if not the tensor's own
+    swapped  of the two forms of an upsampling, take the one that is estimated to be slower
     """
     site = Site(definition, tensor, facts, wide)
+    site = site.other_form() if swapped else site
     pieces: list[Piece] = []
     for terms in by_key(definition.terms).values():
         pieces += _merged(terms, site)

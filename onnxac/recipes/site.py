@@ -57,9 +57,16 @@ class Site:
         self.wide = self.own if wide is None else wide
         self.elements = size(self.shape)
         biases = definition.biases
+        self.swapped = False
         self.has_bias = bool(biases)
         self.bias_size = max((b.size for b in biases), default=0)
         self.bias_axis = next((b.axis for b in biases if b.size > 1), None)
+
+    def other_form(self) -> Site:
+        """The same tensor, where another form of an upsampling is wanted than the model takes."""
+        other = copy(self)
+        other.swapped = True
+        return other
 
     def without_bias(self) -> Site:
         """The same tensor, for what does not take a bias in."""

@@ -48,7 +48,7 @@ def upsampled(window: Window, spatial: list[int]) -> Iterator[Way]:
     ways = [way for way in (transposed, phases) if way is not None]
     if len(ways) == 2:
         one, several = (total(s.cost for s in way[0]).time for way in ways)
-        if several < _WORTH * one:
+        if (several < _WORTH * one) != window.site.swapped:
             ways.reverse()
     yield from ways
 

@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 from onnxac.render import numbers
 from onnxac.render.equalized import factors, headline, names, width
-from onnxac.render.merged import others
+from onnxac.render.merged import others, timed
 from onnxac.render.ranges import headline as widest_ranges
 from onnxac.render.ranges import warning
 from onnxac.render.refused import by_rule
@@ -88,7 +88,7 @@ def _totals(report: Report) -> Iterator[str]:
 
 
 def _merged(report: Report) -> Iterator[str]:
-    yield from (f"{line}.\n" for line in others(report))
+    yield from (f"{line}.\n" for line in (*timed(report.fusions), *others(report)))
     if not report.fusions:
         return
     shown = report.fusions[:FUSIONS_SHOWN]

@@ -17,6 +17,7 @@ from onnxac.render.words import (
     changed,
     channels,
     kernel,
+    milliseconds,
     node_name,
     pads,
     title,
@@ -45,7 +46,17 @@ def merged(report: Report, details: bool, verb: str = "Merged") -> Iterator[Rend
         yield item(f"and {len(fusions) - FUSIONS_SHOWN:,} more; -v shows them", "dim")
     for place, count in Counter(f.place for f in fusions if f.place).items():
         yield item(f"{numbers.plural(count, 'block')}{within([place])}", "dim")
+    yield from (item(line, "dim") for line in timed(fusions))
     yield from (item(f"and {line}", "dim") for line in others(report))
+
+
+def timed(fusions: Sequence[Fusion]) -> Iterator[str]:
+    """What was measured of them, added up: timed 3 blocks: 1.2 ms → 0.8 ms."""
+    times = [f.timing for f in fusions if f.timing is not None]
+    if times:
+        before, after = sum(t.before_ms for t in times), sum(t.after_ms for t in times)
+        blocks = numbers.plural(len(times), "block")
+        yield f"timed {blocks}: {milliseconds(before)} → {milliseconds(after)}"
 
 
 def others(report: Report) -> Iterator[str]:

@@ -177,6 +177,11 @@ PAGES: dict[str, Page] = {
         "The number of channels, or the rank of a tensor, does not follow from the model.",
         "Run `onnx.shape_inference`, or export with shapes.",
     ),
+    "slower": Page(
+        "With `--tune` each change is run beside what it replaces, and the faster form stays. The "
+        "other kernels, another thread count, or another runtime may decide otherwise.",
+        "Leave out `--tune`: the cost model decides, which knows no machine.",
+    ),
     "spread": Page(
         "A transposed convolution with a stride puts zeros between the elements of its input. A "
         "bias in front of it would fill the holes, and a window behind it with a stride of its "

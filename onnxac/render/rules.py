@@ -35,6 +35,7 @@ RULES = {
     "convolution behind it; one that interpolates changes places with operators on single "
     "positions.",
     "shape": "A size is not known; export with shapes, or run shape inference first.",
+    "slower": "--tune measured it: merged, it takes longer on this machine.",
     "spread": "A transposed convolution with a stride leaves holes that a kernel can't cross.",
     "stack": "Branches that end in Concat can be one convolution, but only pay where the kernels "
     "are of one size, or the channels few.",

@@ -29,6 +29,7 @@ from onnxac.report.equalization import Equalization, ScaledTensor
 from onnxac.report.form import build, plain
 from onnxac.report.nodes import NodeRef
 from onnxac.report.ranges import ActivationRange, Quantization, Ranges, WeightRange, Widened
+from onnxac.report.timing import SLOWER, Timing
 
 __all__ = [
     "DIFFERENT",
@@ -40,6 +41,7 @@ __all__ = [
     "NOT_SHOWN",
     "OPEN",
     "SCHEMA_VERSION",
+    "SLOWER",
     "ActivationRange",
     "Branch",
     "Certificate",
@@ -58,6 +60,7 @@ __all__ = [
     "Refusal",
     "Report",
     "ScaledTensor",
+    "Timing",
     "Verification",
     "WeightRange",
     "Widened",
@@ -141,7 +144,7 @@ class Fusion:
     and `macs_after` count the nodes concerned only. `kinds` are those of the rewrites in it, as
         `--without` and `onnxac.kinds` name them. `certificate` says what was shown of
     it, None where nobody looked. `place` is the body that it is in, "then_branch of If_3", "" for
-    the main graph.
+    the main graph. `timing` is what was measured of it, where that was asked for.
     """
 
     output: str
@@ -153,6 +156,7 @@ class Fusion:
     certificate: Certificate | None = None
     kinds: tuple[str, ...] = ()
     place: str = ""
+    timing: Timing | None = None
 
     @property
     def key(self) -> str:

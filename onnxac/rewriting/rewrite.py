@@ -83,23 +83,26 @@ class Rewriter:
         self,
         plan: Plan,
         without: frozenset[str] = frozenset(),
+        swapped: frozenset[str] = frozenset(),
         tick: Callable[[int, int], object] = lambda _done, _total: None,
     ) -> Applied:
         """Rewrite the graph. Changes whose weights overflow are left out, and said so.
 
         without  changes to leave out, by the tensor that each ends in
+        swapped  changes to write an upsampling of in its other form, likewise
         tick     is told how many changes of how many are made
         """
         done = Applied(blocked=list(plan.blocked))
         replaced: dict[int, list[gs.Node]] = defaultdict(list)
         for number, change in enumerate(plan.changes):
             tick(number, len(plan.changes))
-            if change.redefinitions[-1].tensor in without:
+            end = change.redefinitions[-1].tensor
+            if end in without:
                 continue
             try:
                 # Weights that overflow are refused below; NumPy need not warn of them.
                 with np.errstate(over="ignore", invalid="ignore"), remembering():
-                    emitted = [(r, self._build(r)) for r in change.redefinitions]
+                    emitted = [(r, self._build(r, end in swapped)) for r in change.redefinitions]
             except NotFiniteError as error:
                 done.blocked.append(
                     Blocked(change.redefinitions[0].tensor, Obstacle("values", str(error)))
@@ -127,7 +130,7 @@ class Rewriter:
         self._forget(gone)
         return done
 
-    def _build(self, redefinition: Redefinition) -> Built:
+    def _build(self, redefinition: Redefinition, swapped: bool) -> Built:
         name, definition = redefinition.tensor, redefinition.definition
         target = self._tensors[name]
         bias = definition.bias()
@@ -145,7 +148,10 @@ class Rewriter:
         rank = len(self._facts.shape(name) or ()) or definition.rank or 0
         axis = next((b.axis for b in definition.biases if b.axis is not None), 0)
         return builder.build(
-            recipe(definition, name, self._facts, redefinition.wide), bias, axis, rank
+            recipe(definition, name, self._facts, redefinition.wide, swapped=swapped),
+            bias,
+            axis,
+            rank,
         )
 
     def _wish(self, piece: Piece) -> str:

@@ -38,10 +38,14 @@ class Shapes:
 
     def _infer(self, index: int) -> None:
         while len(self._known) <= index:
-            self._known.append(_inferred(self._models[len(self._known)]))
+            self._known.append(dict(_shapes(inferred(self._models[len(self._known)]))))
 
 
-def _inferred(model: ModelProto) -> dict[str, list[int | None]]:
+def inferred(model: ModelProto) -> GraphProto:
+    """The model's graph with all types that onnx infers, without large weights.
+
+    Raises UnknownOperatorError where it can infer nothing.
+    """
     light = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     light.functions.extend(model.functions)
     graph, own = light.graph, model.graph
@@ -65,7 +69,7 @@ def _inferred(model: ModelProto) -> dict[str, list[int | None]]:
         light = onnx.shape_inference.infer_shapes(light, data_prop=True)
     except Exception as error:
         raise UnknownOperatorError(f"its shapes can't be inferred: {error}") from error
-    return dict(_shapes(light.graph))
+    return light.graph
 
 
 def _make_digestible(graph: GraphProto) -> None:

@@ -1,0 +1,89 @@
+"""What measurements say of the changes of a model: which to leave out, which to write otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from onnxac.report import SLOWER, Fusion, NodeRef, Refusal, Timing
+
+# A change is left out, or written in its other form, where that is faster by more than noise.
+_SURE = 1.02
+# Where something is left out, something else may become possible, which is measured as well.
+_ROUNDS = 3
+
+Measured = Mapping[str, tuple[Fusion, Timing]]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What was found.
+
+    slower   key of a change that is left out → the change, and its times
+    swapped  keys of changes of which the other form is the faster one
+    times    of all other changes, by key
+    """
+
+    slower: dict[str, tuple[Fusion, Timing]] = field(default_factory=dict)
+    swapped: frozenset[str] = frozenset()
+    times: dict[str, Timing] = field(default_factory=dict)
+
+    def told(self, fusions: Sequence[Fusion]) -> tuple[Fusion, ...]:
+        """The fusions, each with its times."""
+        return tuple(replace(f, timing=self.times.get(f.key)) for f in fusions)
+
+    @property
+    def refusals(self) -> list[Refusal]:
+        """How it is told that changes were left out."""
+        return [_refusal(fusion, timing) for fusion, timing in self.slower.values()]
+
+
+Measure = Callable[[Tuned, frozenset[str] | None], Measured]
+
+
+def _refusal(fusion: Fusion, timing: Timing) -> Refusal:
+    node = fusion.removed[-1] if fusion.removed else NodeRef(fusion.output, "")
+    why = f"merged it takes {timing.after_ms:.3g} ms, as it is {timing.before_ms:.3g} ms, measured"
+    return Refusal(node, SLOWER, why, fusion.place)
+
+
+def settle(measure: Measure) -> Tuned:
+    """Measure until nothing is left that is slower than what it replaces.
+
+    measure  rewrites, by what was found so far, and times the fusions of these keys; None for
+             all that have no times yet
+    """
+    tuned = Tuned()
+    for _ in range(_ROUNDS):
+        found = measure(tuned, None)
+        upsampled = frozenset(k for k, (f, _) in found.items() if "upsample" in f.kinds)
+        others: Measured = {}
+        if upsampled:
+            swapped = replace(tuned, swapped=tuned.swapped | upsampled)
+            others = measure(swapped, upsampled)
+        left_out = len(tuned.slower)
+        for key, (fusion, timing) in found.items():
+            tuned = _decided(tuned, key, fusion, timing, others.get(key))
+        if len(tuned.slower) == left_out:
+            break
+    return tuned
+
+
+def _decided(
+    tuned: Tuned, key: str, fusion: Fusion, timing: Timing, other: tuple[Fusion, Timing] | None
+) -> Tuned:
+    swapped = tuned.swapped
+    if other is not None and _operators(other[0]) != _operators(fusion):
+        if other[1].after_ms * _SURE < timing.after_ms:
+            swapped |= {key}
+            timing = replace(other[1], other_ms=timing.after_ms)
+        else:
+            timing = replace(timing, other_ms=other[1].after_ms)
+    if timing.after_ms > _SURE * timing.before_ms:
+        slower = {**tuned.slower, key: (fusion, timing)}
+        return replace(tuned, slower=slower)
+    return replace(tuned, swapped=swapped, times={**tuned.times, key: timing})
+
+
+def _operators(fusion: Fusion) -> list[str]:
+    return [n.op for n in fusion.added]
