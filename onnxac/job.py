@@ -9,6 +9,7 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from onnxac.graph.fixed import unmatched
 from onnxac.graph.model import Model, from_proto
 from onnxac.options import TYPES, Options
 from onnxac.planning.statistics import foreign_info
@@ -65,6 +66,7 @@ class Job:
         self.result: ModelProto
         self.report: Report
         self.single = single
+        tell_unmatched(original, options)
         for name in stays_open(self._original, options.shapes):
             extents = ",".join(map(str, options.shapes[name]))
             options.notice(
@@ -280,3 +282,9 @@ def _dropped(change: Change) -> Refusal:
         "please report this",
         place,
     )
+
+
+def tell_unmatched(original: Model, options: Options) -> None:
+    """Tell of patterns of nodes to keep that name none."""
+    for pattern in unmatched(original, options.keep):
+        options.notice(f"no node has a name like {pattern!r}, which is to be kept")

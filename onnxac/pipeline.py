@@ -9,9 +9,8 @@ from pathlib import Path
 
 from onnx import ModelProto
 
-from onnxac.graph.fixed import unmatched
 from onnxac.graph.model import Model, from_proto
-from onnxac.job import Job, telling
+from onnxac.job import Job, tell_unmatched, telling
 from onnxac.options import Options
 from onnxac.planning.statistics import digest_of
 from onnxac.quantizing import quantization
@@ -83,7 +82,7 @@ def inspect(
         path = Path(model)
         original, _ = _read_lazily(path)
     original = fix_shapes(original, options.fix_shapes)
-    _tell_unmatched(original, options)
+    tell_unmatched(original, options)
     options.progress("merging")
     result, report = fused(original, path, options, None, frozenset())
     if certified:
@@ -99,11 +98,6 @@ def inspect(
         found = quantization(*both, report.fusions, options.inputs, options.custom_ops)
         report = replace(report, quantization=found)
     return _named(report, None, digest_of(result))
-
-
-def _tell_unmatched(original: Model, options: Options) -> None:
-    for pattern in unmatched(original, options.keep):
-        options.notice(f"no node has a name like {pattern!r}, which is to be kept")
 
 
 def left_alone(data: Path, target: Path) -> str:

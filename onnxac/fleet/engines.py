@@ -92,14 +92,15 @@ class Dask:
             futures = {client.submit(perform, task, pure=False): i for i, task in enumerate(tasks)}
             lost = []
             for future in distributed.as_completed(futures):
-                if isinstance(future.exception(), distributed.KilledWorker):
+                # Asked once: what is done may be lost, and done anew, until it is asked again.
+                found = _outcome(future)
+                if isinstance(found, distributed.KilledWorker):
                     lost.append(futures[future])
                 else:
-                    yield futures[future], future.exception() or future.result()
+                    yield futures[future], found
             # Dask holds it against a task, too, that it waited at a worker where another one died.
             for i in lost:
-                future = client.submit(perform, tasks[i], pure=False)
-                yield i, future.exception() or future.result()
+                yield i, _outcome(client.submit(perform, tasks[i], pure=False))
 
     def _client(self) -> Any:
         if self._config.get("scheduler-address", None):
@@ -108,6 +109,14 @@ class Dask:
         return self._distributed.Client(
             n_workers=os.cpu_count(), threads_per_worker=1, dashboard_address=None
         )
+
+
+def _outcome(future: Any) -> Any:
+    """What a task gave, or the exception that it ended in."""
+    try:
+        return future.result()
+    except Exception as error:
+        return error
 
 
 def named(name: str) -> Engine:

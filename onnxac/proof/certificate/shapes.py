@@ -65,11 +65,22 @@ def inferred(model: ModelProto) -> GraphProto:
     _make_digestible(light.graph)
     for function in light.functions:
         _make_nodes_digestible(function)
+    found = _types_of(light)
+    # What the file tells is asked only where a node tells nothing: it may be wrong.
+    known = dict(_shapes(found))
+    told = [v for v in own.value_info if v.name not in known]
+    if not told:
+        return found
+    graph.value_info.extend(told)
+    _make_digestible(graph)
+    return _types_of(light)
+
+
+def _types_of(light: ModelProto) -> GraphProto:
     try:
-        light = onnx.shape_inference.infer_shapes(light, data_prop=True)
+        return onnx.shape_inference.infer_shapes(light, data_prop=True).graph
     except Exception as error:
         raise UnknownOperatorError(f"its shapes can't be inferred: {error}") from error
-    return light.graph
 
 
 def _make_digestible(graph: GraphProto) -> None:
