@@ -172,6 +172,18 @@ def test_flatten_in_front_of_a_matrix() -> None:
     assert np.array_equal(session(model).run(None, values)[0], session(plain).run(None, values)[0])
 
 
+def test_a_matrix_that_mixes_places_and_not_channels() -> None:
+    """As in a token mixer: the factor stops there, and the layers around are as they were."""
+    net = Uneven()
+    first = net.relu(net.conv(net.start, 6))
+    net.constants["shape"] = np.array([0, 6, 64], np.int64)
+    lines = net.node("Reshape", [first.name, "shape"])
+    mixed = net.node("MatMul", [lines, net.constant("m", net.rng.integers(-1, 2, (64, 5)))])
+    _, report = equalized(net, Map(net.node("Relu", [mixed]), (0,) * 5))
+    assert report.equalizations == ()
+    assert any("does not read the channels" in r.reason for r in reasons(report))
+
+
 def test_a_depthwise_convolution_and_groups() -> None:
     net = Uneven()
     first = net.conv(net.start, 6)

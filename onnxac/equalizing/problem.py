@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxac.equalizing.channels import Slots
-from onnxac.equalizing.spread import UNKNOWN
 from onnxac.equalizing.walk import Walk, Weight
 from onnxac.equalizing.weighted import Floats
 
@@ -104,14 +103,13 @@ class _Maker:
 
     def layer(self, weight: Weight) -> Layer:
         groups, outputs, inputs = weight.largest.shape
-        source = self.found.spreads.get(weight.node.inputs[0].name, UNKNOWN)
         return Layer(
             weight.largest,
             weight.energy,
             weight.taps,
             self.variables(weight.rows, groups * outputs),
             self.variables(weight.columns, groups * inputs),
-            np.broadcast_to(source.square, groups * inputs),
+            np.broadcast_to(weight.source.square, groups * inputs),
             self.important(weight.rows, groups * outputs),
         )
 

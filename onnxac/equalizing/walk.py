@@ -32,6 +32,7 @@ class Weight:
     energy   sum of squares over the taps, of the same shape
     taps     how many there are
     rank     number of axes of the weight as it is stored
+    source   what the input channels are likely to hold
     columns  slots of the input channels, None where these have no factor
     rows     slots of the output channels
     """
@@ -42,6 +43,7 @@ class Weight:
     energy: Floats
     taps: int
     rank: int
+    source: Spread
     columns: Slots | None
     rows: Slots | None
 
@@ -142,9 +144,10 @@ class Walk:
         blocks = form.blocks(values)
         columns = self._columns(node, form, len(shape), blocks.shape[0] * blocks.shape[2])
         rows = self._rows(node, form, blocks)
+        # What is known of other channels than those that it reads as its own says nothing here.
+        source = UNKNOWN if columns is None else self._spread(node.inputs[0])
         if rows is not None:
-            source, bias = self._spread(node.inputs[0]), self._bias(node, form)
-            self.spreads[node.outputs[0].name] = source.weighted(blocks, bias)
+            self.spreads[node.outputs[0].name] = source.weighted(blocks, self._bias(node, form))
         self.weights.append(
             Weight(
                 node,
@@ -153,6 +156,7 @@ class Walk:
                 np.square(blocks, dtype=np.float64).sum(axis=3),
                 blocks.shape[3],
                 values.ndim,
+                source,
                 columns,
                 rows,
             )
