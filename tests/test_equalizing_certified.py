@@ -12,8 +12,8 @@ from onnx import ModelProto, numpy_helper, save
 from uneven import Map, Uneven, untried
 
 from onnxac.cli import run
+from onnxac.equalizing.scaled import Weight
 from onnxac.equalizing.scaling import Scaler
-from onnxac.equalizing.walk import Weight
 from onnxac.pipeline import Options, optimize
 from onnxac.proof.certificate import certify
 from onnxac.render.document import read_report

@@ -11,9 +11,10 @@ from onnxac.equalizing.candidate import Judge, candidate
 from onnxac.equalizing.channels import Values
 from onnxac.equalizing.noise import candidates
 from onnxac.equalizing.problem import problem_of
+from onnxac.equalizing.scaled import Offset, Weight
 from onnxac.equalizing.scaling import SUFFIX, Group, Scaler, groups_of, is_lossless, put
 from onnxac.equalizing.stops import RULE, ref, stops
-from onnxac.equalizing.walk import Offset, Walk, Weight, walk
+from onnxac.equalizing.walk import Walk, walk
 from onnxac.graph.model import Model
 from onnxac.graph.names import Names
 from onnxac.graph.reachable import alive

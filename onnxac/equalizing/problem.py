@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxac.equalizing.channels import Slots
-from onnxac.equalizing.walk import Walk, Weight
+from onnxac.equalizing.scaled import Weight
+from onnxac.equalizing.walk import Walk
 from onnxac.equalizing.weighted import Floats
 
 Variables = NDArray[np.int64]

@@ -9,7 +9,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxac.equalizing.channels import Slots, Values
-from onnxac.equalizing.walk import Offset, Walk, Weight
+from onnxac.equalizing.scaled import Offset, Weight
+from onnxac.equalizing.walk import Walk
 from onnxac.equalizing.weighted import Floats
 
 # Behind the name of a tensor or a weight that is scaled.

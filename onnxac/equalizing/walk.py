@@ -12,8 +12,9 @@ from onnx import TensorProto
 
 from onnxac.equalizing.channels import Channels, Slots, Stop, Union, Values
 from onnxac.equalizing.passing import Scene, passed
+from onnxac.equalizing.scaled import Offset, Weight
 from onnxac.equalizing.spread import UNKNOWN, Spread, beside, total
-from onnxac.equalizing.weighted import Floats, Form, form_of
+from onnxac.equalizing.weighted import Form, form_of
 from onnxac.graph.operators import traits
 from onnxac.inference.dims import Shape
 from onnxac.inference.facts import Facts
@@ -22,45 +23,6 @@ _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # Scaled by a power of two, these keep every digit; float16 soon has none left to keep.
 _WIDE = (TensorProto.FLOAT, TensorProto.DOUBLE)
 _QUANTIZED = "its weight is quantized"
-
-
-@dataclass(frozen=True)
-class Weight:
-    """An operator with a weight.
-
-    largest  over the taps of the weight, [groups, outputs of a group, inputs of a group]
-    energy   sum of squares over the taps, of the same shape
-    taps     how many there are
-    rank     number of axes of the weight as it is stored
-    source   what the input channels are likely to hold
-    columns  slots of the input channels, None where these have no factor
-    rows     slots of the output channels
-    """
-
-    node: gs.Node
-    form: Form
-    largest: Floats
-    energy: Floats
-    taps: int
-    rank: int
-    source: Spread
-    columns: Slots | None
-    rows: Slots | None
-
-
-@dataclass(frozen=True)
-class Offset:
-    """A constant that is added to channels, or subtracted: it is divided as they are.
-
-    index  which input of the node it is
-    axis   the axis of the channels, counted from the end: -1 is the last
-    """
-
-    node: gs.Node
-    index: int
-    values: Values
-    axis: int
-    slots: Slots
 
 
 @dataclass

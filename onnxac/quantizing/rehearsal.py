@@ -33,7 +33,7 @@ Array = NDArray[Any]
 
 _FLOAT = "float"
 # Inputs that candidates are tried on at most, and seconds that this may take all in all.
-_FEEDS, _PATIENCE = 16, 8.0
+_FEEDS, _PATIENCE = 16, 3.0
 # Seconds of looking for a size that the model runs at.
 _SEARCH = 10.0
 # A model whose weights take more is not tried: each candidate is a model of its own.
