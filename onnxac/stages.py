@@ -29,7 +29,13 @@ from onnxac.report import Fusion, Refusal, Report, inside
 from onnxac.rewriting import changes as account
 from onnxac.rewriting.rewrite import Rewriter
 from onnxac.scopes import Scope, opened
-from onnxac.simplifying import join_reshapes, settle_operands, share_constants, simplify
+from onnxac.simplifying import (
+    join_reshapes,
+    settle_operands,
+    share_constants,
+    simplify,
+    without_sequences,
+)
 
 
 def fused(
@@ -49,9 +55,13 @@ def fused(
     swapped   changes to write an upsampling of in its other form, likewise
     """
     look = partial(Facts, freeze=options.freeze_initializers, dequantize=options.dequantize)
-    scopes = opened(original, look(original), look)
+    model, facts = original, look(original)
+    plain = without_sequences(model, facts)
+    if plain is not None:
+        model, facts = plain, look(plain)
+    scopes = opened(model, facts, look)
     keys = without, swapped
-    parts = [_merged(s, options, store if s.model is original else None, keys) for s in scopes]
+    parts = [_merged(s, options, store if s.model is model else None, keys) for s in scopes]
     main = parts[-1]
     return main.result, Report(
         before=model_info(
@@ -66,7 +76,9 @@ def fused(
         equalizations=tuple(main.equalized.changes),
         refusals=tuple(r for p in parts[::-1] for r in p.refusals),
         folded=sum(p.folded for p in parts),
-        idle=sum(p.idle for p in parts),
+        idle=sum(p.idle for p in parts)
+        + len(original.proto.graph.node)
+        - len(model.proto.graph.node),
         repeated=sum(p.repeated for p in parts),
         verification=None,
         tools=tools(),

@@ -22,9 +22,17 @@ from onnxac.simplifying.duplicates import merge_duplicates
 from onnxac.simplifying.noops import drop_noops
 from onnxac.simplifying.operands import settle_operands
 from onnxac.simplifying.reshapes import join_reshapes
+from onnxac.simplifying.sequences import without_sequences
 from onnxac.simplifying.sharing import share_constants
 
-__all__ = ["Gone", "join_reshapes", "settle_operands", "share_constants", "simplify"]
+__all__ = [
+    "Gone",
+    "join_reshapes",
+    "settle_operands",
+    "share_constants",
+    "simplify",
+    "without_sequences",
+]
 
 
 @dataclass(frozen=True)
