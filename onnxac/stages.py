@@ -28,12 +28,13 @@ from onnxac.reordering.order import reorder
 from onnxac.report import Fusion, Refusal, Report, inside
 from onnxac.rewriting import changes as account
 from onnxac.rewriting.rewrite import Rewriter
-from onnxac.scopes import Scope, opened
+from onnxac.scopes import Look, Scope, opened
 from onnxac.simplifying import (
     join_reshapes,
     settle_operands,
     share_constants,
     simplify,
+    without_conditions,
     without_sequences,
 )
 
@@ -55,10 +56,8 @@ def fused(
     swapped   changes to write an upsampling of in its other form, likewise
     """
     look = partial(Facts, freeze=options.freeze_initializers, dequantize=options.dequantize)
-    model, facts = original, look(original)
-    plain = without_sequences(model, facts)
-    if plain is not None:
-        model, facts = plain, look(plain)
+    model, facts = _plain(original, look)
+    undone = max(len(original.proto.graph.node) - len(model.proto.graph.node), 0)
     scopes = opened(model, facts, look)
     keys = without, swapped
     parts = [_merged(s, options, store if s.model is model else None, keys) for s in scopes]
@@ -76,14 +75,22 @@ def fused(
         equalizations=tuple(main.equalized.changes),
         refusals=tuple(r for p in parts[::-1] for r in p.refusals),
         folded=sum(p.folded for p in parts),
-        idle=sum(p.idle for p in parts)
-        + len(original.proto.graph.node)
-        - len(model.proto.graph.node),
+        idle=sum(p.idle for p in parts) + undone,
         repeated=sum(p.repeated for p in parts),
         verification=None,
         tools=tools(),
         command=options.command,
     )
+
+
+def _plain(model: Model, look: Look) -> tuple[Model, Facts]:
+    """The model without what hides shapes, and what is known of it."""
+    facts = look(model)
+    while True:
+        plain = without_conditions(model, facts) or without_sequences(model, facts)
+        if plain is None:
+            return model, facts
+        model, facts = plain, look(plain)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import onnx_graphsurgeon as gs
 from onnxac.graph.fixed import Fixed
 from onnxac.graph.model import Model
 from onnxac.inference.facts import Facts
+from onnxac.simplifying.conditions import without_conditions
 from onnxac.simplifying.duplicates import merge_duplicates
 from onnxac.simplifying.noops import drop_noops
 from onnxac.simplifying.operands import settle_operands
@@ -31,6 +32,7 @@ __all__ = [
     "settle_operands",
     "share_constants",
     "simplify",
+    "without_conditions",
     "without_sequences",
 ]
 
