@@ -6,6 +6,7 @@ docstring of its room.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -56,7 +57,7 @@ def fused(
     swapped   changes to write an upsampling of in its other form, likewise
     """
     look = partial(Facts, freeze=options.freeze_initializers, dequantize=options.dequantize)
-    model, facts = _plain(original, look)
+    model, facts = _plain(original, look, options.keep)
     undone = max(len(original.proto.graph.node) - len(model.proto.graph.node), 0)
     scopes = opened(model, facts, look)
     keys = without, swapped
@@ -83,11 +84,12 @@ def fused(
     )
 
 
-def _plain(model: Model, look: Look) -> tuple[Model, Facts]:
+def _plain(model: Model, look: Look, keep: Sequence[str]) -> tuple[Model, Facts]:
     """The model without what hides shapes, and what is known of it."""
     facts = look(model)
     while True:
-        plain = without_conditions(model, facts) or without_sequences(model, facts)
+        kept = fixed(model, keep).kept
+        plain = without_conditions(model, facts, kept) or without_sequences(model, facts, kept)
         if plain is None:
             return model, facts
         model, facts = plain, look(plain)

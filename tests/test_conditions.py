@@ -64,6 +64,13 @@ def test_the_branch_that_is_taken_stands_in_its_place() -> None:
     assert len(again.graph.node) == len(after.graph.node)
 
 
+def test_an_if_that_is_to_be_kept_stays() -> None:
+    before = squeezed(4)
+    before.graph.node[4].name = "mine"
+    after, _ = optimize(before, Options(verify=False, keep=("mine",)))
+    assert "If" in [n.op_type for n in after.graph.node]
+
+
 def test_an_open_extent_decides_nothing() -> None:
     before = squeezed("H")
     after, _ = optimize(before, Options(verify=False))

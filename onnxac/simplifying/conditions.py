@@ -20,15 +20,19 @@ from onnxac.graph.model import Model, from_proto
 from onnxac.inference.facts import Facts
 
 
-def without_conditions(model: Model, facts: Facts) -> Model | None:
-    """The model without Ifs that are decided; None where it has none. The model is not changed."""
-    taken = {n.output[0]: b for n in model.proto.graph.node if (b := _taken(n, facts)) is not None}
+def without_conditions(model: Model, facts: Facts, kept: frozenset[str]) -> Model | None:
+    """The model without Ifs that are decided; None where it has none. The model is not changed.
+
+    kept  outputs of nodes to leave alone
+    """
+    nodes = [n for n in model.proto.graph.node if kept.isdisjoint(n.output)]
+    taken = {n.output[0]: b for n in nodes if (b := _taken(n, facts)) is not None}
     if not taken:
         return None
     made = ModelProto()
     made.CopyFrom(model.proto)
     names = all_names(made)
-    nodes: list[NodeProto] = []
+    nodes = []
     for node in model.proto.graph.node:
         body = taken.get(node.output[0]) if node.output else None
         if body is None:

@@ -38,10 +38,18 @@ class _Split:
     equal: int
     taken: dict[int, list[NodeProto]]
 
+    @property
+    def made(self) -> list[str]:
+        """What its nodes make."""
+        return [o for n in (self.node, *sum(self.taken.values(), [])) for o in n.output]
 
-def without_sequences(model: Model, facts: Facts) -> Model | None:
-    """The model without such sequences; None where it has none. The model is not changed."""
-    splits = list(_splits(model.proto, facts))
+
+def without_sequences(model: Model, facts: Facts, kept: frozenset[str]) -> Model | None:
+    """The model without such sequences; None where it has none. The model is not changed.
+
+    kept  outputs of nodes to leave alone
+    """
+    splits = [s for s in _splits(model.proto, facts) if kept.isdisjoint(s.made)]
     if not splits:
         return None
     made = ModelProto()
