@@ -41,7 +41,8 @@ class _Split:
     @property
     def made(self) -> list[str]:
         """What its nodes make."""
-        return [o for n in (self.node, *sum(self.taken.values(), [])) for o in n.output]
+        nodes = [self.node, *(n for taken in self.taken.values() for n in taken)]
+        return [o for n in nodes for o in n.output]
 
 
 def without_sequences(model: Model, facts: Facts, kept: frozenset[str]) -> Model | None:
