@@ -36,9 +36,9 @@ def nested(model: ModelProto, kind: str) -> ModelProto:
         inner = [f"{o.name}_inner" for o in graph.output]
         ends = [_open(n, _rank(o) + 1) for n, o in zip(inner, graph.output, strict=True)]
         looped = helper.make_graph(_loop(body, inner), "choice", [], ends)
-        nodes = _if(looped, outputs, which=True)
+        nodes = _if(looped, outputs, graph.input[0].name, which=True)
     else:
-        nodes = _if(body, outputs, which=kind == "then_branch")
+        nodes = _if(body, outputs, graph.input[0].name, which=kind == "then_branch")
     return _model(model, nodes, list(graph.input), outputs, outside, more=int("loop" in kind))
 
 
@@ -74,11 +74,18 @@ def _constant(name: str, value: object, dtype: type) -> NodeProto:
     return helper.make_node("Constant", [], [name], value=from_array(np.asarray(value, dtype)))
 
 
-def _if(body: GraphProto, outputs: list[str], *, which: bool) -> list[NodeProto]:
+def _if(body: GraphProto, outputs: list[str], source: str, *, which: bool) -> list[NodeProto]:
+    """Which body runs is always the same, but follows from values of an input."""
     either = helper.make_node(
         "If", ["which"], outputs, "choice", then_branch=body, else_branch=body
     )
-    return [_constant("which", which, bool), either]
+    return [
+        helper.make_node("Cast", [source], ["as_float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["as_float"], ["most"], keepdims=0),
+        _constant("limit", 1e6, np.float32),
+        helper.make_node("Less" if which else "Greater", ["most", "limit"], ["which"]),
+        either,
+    ]
 
 
 def _loop(body: GraphProto, outputs: list[str]) -> list[NodeProto]:
