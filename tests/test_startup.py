@@ -133,6 +133,9 @@ CASES: list[tuple[str, list[Values], dict[str, Any]]] = [
     ("Cast", [WHOLE], {"to": TensorProto.INT32}),
     ("Gather", [WHOLE, np.array([[1, -1]])], {"axis": 2}),
     ("Gather", [WHOLE, np.array(1)], {}),
+    ("ScatterND", [WHOLE, np.array([[1], [-2]]), -WHOLE], {}),
+    ("ScatterND", [WHOLE, np.array([[0, 1, 3], [-1, 2, -4]]), np.array([7, 8])], {}),
+    ("ScatterND", [WHOLE, np.array([[0, 1], [0, 1]]), WHOLE[1, :2]], {"reduction": "none"}),
 ]
 
 
@@ -169,6 +172,8 @@ def test_what_is_computed_at_once_is_what_the_reference_computes(
         ("Cast", [WHOLE], {"to": TensorProto.FLOAT16}),
         ("Constant", [], {"value": numpy_helper.from_array(np.array(["a"], object), "v")}),
         ("Constant", [], {"value_float": 1.0}),
+        ("ScatterND", [WHOLE, np.array([[0], [1]]), WHOLE], {"reduction": "add"}),
+        ("ScatterND", [WHOLE, np.array([[0], [1]]), WHOLE[:, :1]], {}),
         ("Add", [WHOLE, WHOLE], {}),
     ],
 )

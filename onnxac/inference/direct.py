@@ -27,6 +27,7 @@ _WHOLE: Mapping[int, np.dtype[Any]] = {
 _READ: Mapping[int, Callable[[AttributeProto], Any]] = {
     AttributeProto.INT: lambda a: a.i,
     AttributeProto.INTS: lambda a: tuple(a.ints),
+    AttributeProto.STRING: lambda a: a.s,
     AttributeProto.TENSOR: lambda a: a.t,
 }
 
@@ -111,6 +112,20 @@ def _gather(inputs: Inputs, attributes: Attributes) -> Values | None:
     return np.asarray(np.take(data, indices, attributes.get("axis", 0)))
 
 
+def _scatter_nd(inputs: Inputs, attributes: Attributes) -> Values | None:
+    """Borders that are written one after another, element by element in the reference."""
+    data, indices, updates = inputs
+    if data is None or indices is None or updates is None or not indices.ndim:
+        return None
+    depth = indices.shape[-1]
+    fits = updates.shape == (*indices.shape[:-1], *data.shape[depth:])
+    if not depth or not fits or attributes.get("reduction", b"none") != b"none":
+        return None
+    written: Values = data.copy()
+    written[tuple(np.moveaxis(indices, -1, 0))] = updates
+    return written
+
+
 _RULES: Mapping[str, Callable[[Inputs, Attributes], Values | None]] = {
     "Constant": _constant,
     "Identity": _identity,
@@ -121,4 +136,5 @@ _RULES: Mapping[str, Callable[[Inputs, Attributes], Values | None]] = {
     "Reshape": _reshape,
     "Cast": _cast,
     "Gather": _gather,
+    "ScatterND": _scatter_nd,
 }
