@@ -13,7 +13,6 @@ from onnxac.graph.fixed import unmatched
 from onnxac.graph.model import Model, from_proto
 from onnxac.options import TYPES, Options
 from onnxac.planning.statistics import foreign_info
-from onnxac.quantizing import quantization
 from onnxac.report import (
     DIFFERENT,
     DROPPED,
@@ -161,6 +160,8 @@ class Job:
 
     def _measured(self) -> Quantization:
         """How well what goes in and what comes out quantize."""
+        from onnxac.quantizing import quantization
+
         before, after = (Path(f) for f in self._folders())
         options = self._options
         result = self.result if self._draft is None else read_lazily(self._draft.path)

@@ -13,7 +13,6 @@ from onnxac.graph.model import Model, from_proto
 from onnxac.job import Job, tell_unmatched, telling
 from onnxac.options import Options
 from onnxac.planning.statistics import digest_of
-from onnxac.quantizing import quantization
 from onnxac.report import Report
 from onnxac.simplifying.extents import fix_shapes
 from onnxac.stages import fused
@@ -95,6 +94,8 @@ def inspect(
     if options.ranges or options.equalize:
         place = original.folder or Path()
         both = (original.proto, place), (result, place)
+        from onnxac.quantizing import quantization
+
         found = quantization(*both, report.fusions, options.inputs, options.custom_ops)
         report = replace(report, quantization=found)
     return _named(report, None, digest_of(result))

@@ -15,7 +15,6 @@ from pathlib import Path
 from onnx import ModelProto
 
 import onnxac
-from onnxac.equalizing import Equalized, Request, equalize
 from onnxac.graph.fixed import fixed
 from onnxac.graph.model import Model, Store, assemble
 from onnxac.inference.dims import Shape
@@ -24,9 +23,8 @@ from onnxac.options import Options
 from onnxac.planning.plan import make_plan
 from onnxac.planning.statistics import digest_of, model_info
 from onnxac.planning.survey import survey, untouched
-from onnxac.quantizing import least_noisy
 from onnxac.reordering.order import reorder
-from onnxac.report import Fusion, Refusal, Report, inside
+from onnxac.report import Equalization, Fusion, Refusal, Report, inside
 from onnxac.rewriting import changes as account
 from onnxac.rewriting.rewrite import Rewriter
 from onnxac.scopes import Look, Scope, opened
@@ -73,7 +71,7 @@ def fused(
         # Hashed when it is clear in which form it is handed on.
         after=model_info(main.result, main.facts, digest="", added=main.dims),
         fusions=tuple(f for p in parts[::-1] for f in p.fusions),
-        equalizations=tuple(main.equalized.changes),
+        equalizations=main.equalizations,
         refusals=tuple(r for p in parts[::-1] for r in p.refusals),
         folded=sum(p.folded for p in parts),
         idle=sum(p.idle for p in parts) + undone,
@@ -103,7 +101,7 @@ class _Part:
     facts: Facts
     dims: dict[str, Shape]
     fusions: tuple[Fusion, ...]
-    equalized: Equalized
+    equalizations: tuple[Equalization, ...]
     refusals: tuple[Refusal, ...]
     folded: int
     idle: int
@@ -139,24 +137,28 @@ def _merged(
     applied.follow(joined.stands, model.graph.nodes)
     fusions = account.fusions(roll, applied, seen.kinds)
     share_constants(model.graph, seen.facts)
-    equalized = Equalized()
     as_it_is = partial(
         assemble, model, freeze=options.freeze_initializers, misstated=facts.misstated()
     )
+    dims, equalizations = dict(applied.dims), tuple[Equalization, ...]()
+    refused = account.refusals(roll, seen.definitions, [*seen.blocked, *applied.blocked])
     if options.equalize and not place:
+        # Asked for by few, and rooms of their own.
+        from onnxac.equalizing import Request, equalize
+        from onnxac.quantizing import least_noisy
+
         judge = partial(least_noisy, as_it_is, model.folder, options)
         request = Request(options.exact_factors, stay.named, stay.kept, judge, without)
         equalized = equalize(model, seen.facts, applied.dims, request)
+        dims |= equalized.shapes
+        equalizations, refused = tuple(equalized.changes), (*refused, *equalized.refusals)
     part = _Part(
         result=as_it_is(store=store),
         facts=seen.facts,
-        dims={**applied.dims, **equalized.shapes},
+        dims=dims,
         fusions=fusions,
-        equalized=equalized,
-        refusals=(
-            *account.refusals(roll, seen.definitions, [*seen.blocked, *applied.blocked]),
-            *equalized.refusals,
-        ),
+        equalizations=equalizations,
+        refusals=refused,
         folded=len(applied.removed) - sum(len(f.removed) for f in fusions),
         idle=len(gone.idle) + len(settled) + sum(map(roll.knows, joined.gone)),
         repeated=len(gone.repeated),

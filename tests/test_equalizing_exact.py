@@ -87,7 +87,9 @@ def test_equal_to_the_bit(drawn: tuple[Uneven, tuple[Map, ...]], boldest: bool) 
     note(onnx.printer.to_text(model.graph))
     # Whichever candidate is taken: the one that is expected to help, or the boldest.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("onnxac.stages.least_noisy", lambda *a: len(a[-1]) - 1 if boldest else None)
+        patch.setattr(
+            "onnxac.quantizing.least_noisy", lambda *a: len(a[-1]) - 1 if boldest else None
+        )
         result, report = optimize(model, Options(verify=False, equalize=True))
     event(f"equalized: {len(report.equalizations)}")
     # Means over them divide by powers of two.

@@ -105,14 +105,14 @@ def test_a_process_that_crashes_is_survived(monkeypatch: pytest.MonkeyPatch) -> 
     options = Options(timeout=1e-3)
     assert rehearse(model, None, options, candidates(name, powers, 0, 1)) is None
     # What is expected to be the best is taken then.
-    monkeypatch.setattr("onnxac.stages.least_noisy", lambda *_: None)
+    monkeypatch.setattr("onnxac.quantizing.least_noisy", lambda *_: None)
     assert optimize(model, Options(equalize=True, verify=False))[1].equalizations
 
 
 def test_factors_that_help_nothing_are_not_put_in(monkeypatch: pytest.MonkeyPatch) -> None:
     model, _, _ = network()
     assert inspect(model, Options(equalize=True)).equalizations
-    monkeypatch.setattr("onnxac.stages.least_noisy", lambda *_: 0)
+    monkeypatch.setattr("onnxac.quantizing.least_noisy", lambda *_: 0)
     result, report = optimize(model, Options(equalize=True, verify=False))
     assert report.equalizations == ()
     assert result.graph.node == model.graph.node

@@ -26,7 +26,16 @@ from onnxac.proof.running.process import Worker
 SEED = Path("models/onnx/acnet_seed/B.onnx").resolve()
 HEAVY = {"numpy", "onnx", "onnx_graphsurgeon", "onnxruntime", "pydantic"}
 # With the proof in a process of its own, optimizing needs none of these.
-SPARED = {"onnxruntime", "onnx.reference", "numpy.random", "numpy.ma", "pydantic", "onnxac.page"}
+SPARED = {
+    "onnxac.equalizing",
+    "onnxac.page",
+    "onnxac.quantizing",
+    "onnx.reference",
+    "onnxruntime",
+    "numpy.random",
+    "numpy.ma",
+    "pydantic",
+}
 
 LOADED = "\nimport json, sys\nsys.stderr.write('\\n' + json.dumps(sorted(sys.modules)))"
 

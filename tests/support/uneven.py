@@ -22,7 +22,7 @@ Array = NDArray[Any]
 def untried() -> Iterator[None]:
     """Factors are put in where they are expected to help: not worth, but exactness is tested."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("onnxac.stages.least_noisy", lambda *_: None)
+        patch.setattr("onnxac.quantizing.least_noisy", lambda *_: None)
         yield
 
 
