@@ -115,7 +115,7 @@ test-frameworks: $(VENV)/group-test $(VENV)/group-others
 
 .PHONY: fuzz
 fuzz: $(VENV)/group-test
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(WORKERS) \
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal \
 		tests/test_exact.py tests/test_mutations.py $(PYTEST)
 
 MUTANTS ?=

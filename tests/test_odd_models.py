@@ -444,6 +444,41 @@ ODD: dict[str, tuple[list[NodeProto], dict[str, Any]]] = {
 }
 
 
+_FOUR = {k: np.ones(4, np.float32) for k in ("g", "b", "mu", "v")}
+# No runtime takes these; mutation found them.
+MISFITS: dict[str, tuple[list[NodeProto], dict[str, Any]]] = {
+    "a kernel of one axis": ([helper.make_node("Conv", ["x", "k"], ["y"])], {"k": np.ones(4)}),
+    "a normalized number": (
+        [
+            helper.make_node("Size", ["x"], ["n"]),
+            helper.make_node("BatchNormalization", ["n", *_FOUR], ["s"]),
+            helper.make_node("Add", ["x", "s"], ["y"]),
+        ],
+        _FOUR,
+    ),
+    "a matrix of too many rows": (
+        [
+            helper.make_node("BatchNormalization", ["x", *_FOUR], ["a"]),
+            helper.make_node("ReduceMean", ["a"], ["r"]),
+            helper.make_node("Flatten", ["r"], ["f"]),
+            helper.make_node("Gemm", ["f", "w", "c"], ["y"], transB=1),
+        ],
+        {**_FOUR, "w": np.ones((6, 100)), "c": np.ones(6)},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MISFITS)
+@pytest.mark.parametrize("known", [True, False])
+def test_operands_that_do_not_fit_are_left_as_they_are(what: str, known: bool) -> None:
+    nodes, weights = MISFITS[what]
+    channels = 4 if known else "c"
+    before = model(nodes, weights, shape=(1, channels, 5, 5), output=None, opset=17)
+    after, _ = optimize(before, Options(verify=False))
+    kept = {n.op_type for n in nodes} - {"Size"}
+    assert kept <= set(operators(after))
+
+
 @pytest.mark.parametrize("what", ODD)
 @pytest.mark.parametrize("known", [True, False])
 def test_an_odd_operand_is_refused(what: str, known: bool) -> None:

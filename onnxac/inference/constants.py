@@ -214,11 +214,24 @@ class Constants(TensorTypes):
                 if node.op_type in _WINDOWS and any(np.size(r) == 0 for r in results):
                     # Runtimes differ over how many outputs there are then.
                     lost = "its window is larger than what it slides over"
+                elif any(not self._fits(o, r) for o, r in zip(node.output, results, strict=False)):
+                    # NumPy broadcasts what the operator does not take.
+                    lost = f"{node.op_type} can't be computed: its operands don't fit"
         if lost is not None:
             self.failures.update((o, lost) for o in node.output if o)
             return
         self._values.update(
             (o, np.asarray(r)) for o, r in zip(node.output, results, strict=False) if o
+        )
+
+    def _fits(self, name: str, found: Values) -> bool:
+        """Whether a result has the shape that is known of it, as far as that is static."""
+        shape = self.shape(name) if name else None
+        if shape is None:
+            return True
+        dims = np.shape(found)
+        return len(dims) == len(shape) and all(
+            not isinstance(d, int) or d == n for d, n in zip(shape, dims, strict=True)
         )
 
     def _is_too_large(self, name: str) -> bool:

@@ -174,6 +174,9 @@ class Shapes(Constants):
     def _taken_in(node: NodeProto, weight: Shape) -> tuple[int, Dim | None]:
         """The axis along which a node with this weight reads channels, and how many there are."""
         attrs = attributes(node)
+        if len(weight) < 2 and node.op_type in ("Conv", "Gemm"):
+            # A weight of too few axes is no model's, and nothing to conclude from.
+            return 1, None
         if node.op_type == "Conv":
             return 1, product([weight[1], attrs.get("group", 1)])
         if node.op_type in ("ConvTranspose", "BatchNormalization"):

@@ -92,7 +92,11 @@ class Writer(Frame):
         else:
             held = (Weight("axes", integers=tuple(sorted(chosen))),)
             step = Step("ReduceMean", dims, cost, {"keepdims": 1}, held)
-        rest = Writer(self._still(), self.site)
+        still = self._still()
+        if still.channels is not None and still.channels.axis >= len(still.view):
+            # Operators that don't fit: of a mean of all axes, no channels are left to mix.
+            return
+        rest = Writer(still, self.site)
         rest.source = dims
         rest.before = tuple(rest.dim(e) for e in rest.term.view)
         for way in rest.ways():
