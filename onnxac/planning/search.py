@@ -9,6 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 import onnx
@@ -229,7 +230,7 @@ class Search:
             self._live[tensor].sum,
             self._facts.shape,
             reader,
-            self._tolerance(tensor),
+            _tolerance(self._facts.dtype(tensor) or 1),
         )
         if isinstance(merged, Obstacle):
             return merged
@@ -242,11 +243,6 @@ class Search:
     def _wide(self, tensor: str, parts: frozenset[str]) -> int | None:
         """The widest element type that a tensor, or what was put into it, was computed in."""
         return widest(self._facts.dtype(t) for t in (tensor, *parts))
-
-    def _tolerance(self, tensor: str) -> float:
-        """How far two roundings of one constant lie apart, relative to its size."""
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(self._facts.dtype(tensor) or 1)
-        return 8 * float(np.finfo(dtype).eps) if np.issubdtype(dtype, np.floating) else 2.0**-5
 
     def _commit(self, tensor: str, readers: dict[str, Definition], *, whole: bool) -> None:
         for reader, definition in readers.items():
@@ -351,6 +347,13 @@ class Search:
         live = self._live[tensor]
         steps = frozenset().union(*(self._first[p].steps for p in (tensor, *live.parts)))
         return replace(live.sum, steps=steps)
+
+
+@cache
+def _tolerance(kind: int) -> float:
+    """How far two roundings of one constant of a type lie apart, relative to its size."""
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind)
+    return 8 * float(np.finfo(dtype).eps) if np.issubdtype(dtype, np.floating) else 2.0**-5
 
 
 def _is_same(definition: Sum, first: Sum) -> bool:
