@@ -194,3 +194,14 @@ def test_a_diff_can_prove(tmp_path: Path, capsys: Capture) -> None:
     assert run(["diff", source, str(off), "--verify", "-o", str(page)]) == 1
     assert "output 'output' is off by" in capsys.readouterr().err
     assert "Different by" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", ["optimize", "explain", "check"])
+def test_a_pattern_that_keeps_nothing_is_told(
+    command: str, tmp_path: Path, capsys: Capture
+) -> None:
+    line = [command, str(STATIC), *([str(tmp_path / "o.onnx")] if command == "optimize" else [])]
+    run([*line, "--keep", "nobody*"])
+    assert "no node has a name like 'nobody*', which is to be kept" in capsys.readouterr().err
+    run([*line, "--keep", "*"])
+    assert capsys.readouterr().err == ""
