@@ -16,6 +16,7 @@ from cli_harness import (
     NETWORK,
     REPVGG,
     REPVGG_FUSED,
+    ROOT,
     onnxac,
     perturbed,
 )
@@ -208,6 +209,7 @@ def test_help_has_an_example_of_each_task() -> None:
     tasks = re.findall(r"(?m)^ +(\w+) +onnxac (\w+) ", said.out)
     assert tasks == [
         ("optimize", "optimize"),
+        ("many", "optimize"),
         ("see", "diff"),
         ("verify", "verify"),
         ("certify", "certify"),
@@ -215,6 +217,25 @@ def test_help_has_an_example_of_each_task() -> None:
         ("gate", "check"),
         ("explain", "explain"),
     ]
+    assert re.search(r"(?m)^ +notebook +import onnxac; .*onnxac\.optimize\(", said.out)
+
+
+def test_the_readme_names_each_task_and_how_to_do_it() -> None:
+    """What somebody looks for who knows another optimizer; `--help` and this are all they read."""
+    rows = (ROOT / "README.md").read_text(encoding="utf-8")
+    asked = {
+        "optimize": "onnxac in.onnx out.onnx",
+        "see": "onnxac diff",
+        "prove": "onnxac verify",
+        "gate": "onnxac check",
+        "optimize many": "--out-dir",
+        "notebook": "onnxac.optimize(",
+        "left alone": "onnxac explain",
+        "quantize": "--equalize",
+        "fixed size": "--fix-shape",
+    }
+    for task, command in asked.items():
+        assert re.search(rf"(?m)^\| [^|]*{task}[^|]* \| .*{re.escape(command)}", rows), task
 
 
 @pytest.mark.parametrize("name", COMMANDS)

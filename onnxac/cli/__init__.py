@@ -57,12 +57,14 @@ EPILOG = """\
 [bold]Examples[/]
 
   optimize   [cyan]onnxac optimize in.onnx out.onnx[/]  or  [cyan]onnxac in.onnx out.onnx[/]
+  many       [cyan]onnxac optimize models/ --out-dir fused --jobs 2[/]
   see        [cyan]onnxac diff in.onnx out.onnx --open[/]
   verify     [cyan]onnxac verify in.onnx out.onnx[/]
   certify    [cyan]onnxac certify in.onnx out.onnx --report report.json[/]
   measure    [cyan]onnxac bench in.onnx out.onnx[/]
   gate       [cyan]onnxac check models --format github[/]
   explain    [cyan]onnxac explain in.onnx --node /block/Add[/]  and  [cyan]onnxac rule border[/]
+  notebook   [cyan]import onnxac; model, report = onnxac.optimize("in.onnx")[/]
 
 [bold]Exit codes[/]
 

@@ -85,8 +85,7 @@ EngineName = Annotated[
     EngineChoice | None,
     typer.Option(
         metavar="ray|dask",
-        help="Run on a cluster: that at $RAY_ADDRESS or $DASK_SCHEDULER_ADDRESS, else one of "
-        "this machine.",
+        help="Run on the cluster at $RAY_ADDRESS or $DASK_SCHEDULER_ADDRESS, else on one of here.",
         rich_help_panel=MANY,
     ),
 ]
@@ -104,7 +103,6 @@ Tune = Annotated[
     flag(
         "--tune/--no-tune",
         help="Measure each change beside what it replaces, and keep the faster.",
-        panel=WHAT,
     ),
 ]
 InPlace = Annotated[bool, flag("--in-place", help="Replace IN by the result, in one step.")]

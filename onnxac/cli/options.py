@@ -131,8 +131,7 @@ Equalize = Annotated[
     bool,
     flag(
         "--equalize/--no-equalize",
-        help="Give the channels of each weight ranges that are alike, by factors that are powers "
-        "of two: the result is the same to the bit.",
+        help="Give each weight's channels ranges that are alike: equal to the bit.",
         panel=INTEGERS,
     ),
 ]
@@ -140,7 +139,7 @@ ExactFactors = Annotated[
     bool,
     flag(
         "--exact-factors/--no-exact-factors",
-        help="With --equalize, take factors as they come out; weights are rounded once more.",
+        help="With --equalize, by factors that are no powers of two.",
         panel=INTEGERS,
     ),
 ]
