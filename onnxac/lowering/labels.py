@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from onnxac.algebra import Axis, Edge
+from onnxac.algebra import Axis, Edge, Sampling
 from onnxac.algebra.kernel import Array
 
 Integers = npt.NDArray[np.int64]
@@ -85,6 +85,10 @@ def _fill(values: Array, inside: Flags) -> Array | None:
 def _axis(line: Integers, present: Flags, length: int, out: int) -> Axis | None:
     """Geometry of one axis: `line` is the source position per output, where `present`."""
     at, extent = np.arange(out), out - length
+    factor = out // length
+    # Each element, so many times: what Expand and Concat make behind a Reshape.
+    if factor > 1 and present.all() and np.array_equal(line, at // factor):
+        return Axis(sampling=Sampling(factor)) if out == factor * length else None
     if not present.all():
         first = int(np.argmax(present))
         offset = int(line[first]) - first

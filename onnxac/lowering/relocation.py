@@ -40,6 +40,7 @@ from onnxac.lowering.trials import Sizes, TrialSizes
 
 # A region without any of these is lowered operator by operator.
 _TELLING = {"ScatterND", "ScatterElements", "Concat", "Where", "Gather"}
+_TELLING_WITH_RESHAPE = {"Transpose", "Expand"}
 _MAX_NODES = 20_000
 _MAX_ELEMENTS = 2**23
 # So many nodes are looked at for regions, as a multiple of the graph's and beside it. A chain in
@@ -145,7 +146,8 @@ class Regions:
         terms: tuple[Term, ...] | None = None
         if shape[1] == output[1]:
             terms = self._displaced(self._located(tensor, source, nodes), source, shape[1], step)
-        kind = "borders"
+        repeats = any(a.sampling for t in terms or () for a in t.axes or ())
+        kind = "upsample" if repeats else "borders"
         if terms is None:
             terms = self._arranged(tensor, source, nodes, step)
             strides = any(a.stride > 1 for t in terms or () for a in t.axes or ())
@@ -358,4 +360,4 @@ class Regions:
 def _tells(nodes: Sequence[gs.Node]) -> bool:
     """Whether operators one by one might not show what the nodes do together."""
     ops = {n.op for n in nodes}
-    return bool(ops & _TELLING) or {"Reshape", "Transpose"} <= ops
+    return bool(ops & _TELLING) or ("Reshape" in ops and bool(ops & _TELLING_WITH_RESHAPE))

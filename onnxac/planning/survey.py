@@ -22,7 +22,8 @@ from onnxac.planning.fusible import whole
 from onnxac.planning.plan import node_cost
 from onnxac.planning.prices import Prices
 from onnxac.planning.search import Blocked
-from onnxac.recipes.cost import Cost
+from onnxac.recipes.cost import Cost, resize_cost
+from onnxac.recipes.steps import size
 from onnxac.reordering.order import Reordered
 
 
@@ -88,7 +89,7 @@ def survey(
                     found = _unwanted(told[context.step(node)])
                 lowered[tensor.name] = found
                 if isinstance(found, Sum):
-                    costs[tensor.name] = node_cost(node, tensor.name, found, prices)
+                    costs[tensor.name] = _node_cost(node, tensor.name, found, prices, region)
                     costs[tensor.name] += Cost(nodes=len(region.inner) if region else 0)
                     stack = stacks.get(tensor.name)
                     if stack is not None:
@@ -105,6 +106,15 @@ def survey(
     obstacles = {t: o for t, o in lowered.items() if isinstance(o, Obstacle)} | moved.declined
     blocked = tuple(Blocked(t, o) for t, o in obstacles.items())
     return Survey(facts, prices, definitions, costs, pinned, named, folding, blocked, told)
+
+
+def _node_cost(
+    node: gs.Node, output: str, definition: Sum, prices: Prices, region: Region | None
+) -> Cost:
+    if region is None or region.kind != "upsample":
+        return node_cost(node, output, definition, prices)
+    # However it is spelled, elements are repeated.
+    return resize_cost(*(size(prices.facts.shape(t)) for t in (region.source, output)))
 
 
 def _kinds(nodes: Sequence[gs.Node], regions: Iterable[Region], context: Context) -> dict[int, str]:
