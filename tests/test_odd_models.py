@@ -479,6 +479,19 @@ def test_operands_that_do_not_fit_are_left_as_they_are(what: str, known: bool) -
     assert kept <= set(operators(after))
 
 
+def test_a_concat_that_is_said_to_have_no_axes() -> None:
+    nodes = [
+        *(helper.make_node("Cast", ["x"], [f"t{i}"], to=FLOAT) for i in (0, 1)),
+        helper.make_node("Concat", ["t0", "t1"], ["c"], axis=1),
+        helper.make_node("Relu", ["c"], ["y"]),
+    ]
+    before = model(nodes, {}, output=None)
+    before.graph.input[0].type.tensor_type.ClearField("shape")
+    before.graph.value_info.append(helper.make_tensor_value_info("c", FLOAT, ()))
+    after, _ = optimize(before, Options(verify=False))
+    assert {"Concat", "Relu"} <= set(operators(after))
+
+
 @pytest.mark.parametrize("what", ODD)
 @pytest.mark.parametrize("known", [True, False])
 def test_an_odd_operand_is_refused(what: str, known: bool) -> None:

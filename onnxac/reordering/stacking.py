@@ -39,11 +39,7 @@ class Stacker:
     def stack(self, node: gs.Node) -> list[Stack]:
         """Join what pays of the branches of one Concat."""
         shape = self._facts.shape(node.outputs[0].name)
-        if (
-            shape is None
-            or len(node.inputs) < 2
-            or int(node.attrs.get("axis", 0)) % len(shape) != 1
-        ):
+        if not shape or len(node.inputs) < 2 or int(node.attrs.get("axis", 0)) % len(shape) != 1:
             return []
         branches = [self._branch(t) for t in node.inputs]
         if self._edit.is_undone(node.outputs[0], *(b.top for b in branches if b is not None)):

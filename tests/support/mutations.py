@@ -220,12 +220,19 @@ def _attribute(rng: random.Random, model: ModelProto) -> AttributeProto:
     return attribute
 
 
+# ONNX Runtime runs by all bits of these and infers shapes by the low 32: by 2**40 it takes a model
+# or leaves it, as it knows the shapes or doesn't.
+FLAGS = frozenset({"transA", "transB"})
+
+
 def other_value(rng: random.Random, model: ModelProto) -> None:
     attribute = _attribute(rng, model)
     if attribute.type == AttributeProto.INTS:
         values = odd_ints(rng, list(attribute.ints))
         del attribute.ints[:]
         attribute.ints.extend(values)
+    elif attribute.name in FLAGS:
+        attribute.i = rng.choice((0, 1, 2, -1))
     elif attribute.type == AttributeProto.INT:
         attribute.i = odd_int(rng, attribute.i)
     elif attribute.type == AttributeProto.FLOAT:
