@@ -12,6 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxac.proof.certificate.cut import Part
 from onnxac.proof.certificate.evaluate import Evaluator
 from onnxac.proof.certificate.operators import bends
+from onnxac.proof.certificate.sizes import Survey
+from onnxac.proof.certificate.spans import ApartError
 
 OPERATORS: dict[str, tuple[tuple[int, ...], list[Any], dict[str, Any]]] = {
     "Conv-group": ((1, 4, 7, 6), [(6, 2, 3, 2), (6,)], {"group": 2, "pads": [1, 0, 2, 1]}),
@@ -104,3 +106,17 @@ def test_the_naive_operators_are_those_of_onnx(name: str) -> None:
     # The linear part of a probe twice as large is twice as large.
     (found,) = Evaluator(part, ("x",)).run({"x": np.stack([x, 2 * x])}, ("y",), shift=False)
     np.testing.assert_allclose(found[1], 2 * found[0], rtol=1e-12)
+
+
+def test_sizes_that_do_not_go_together_one_unit_on_show_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A neck that was exported at one size: its maps meet at that size only."""
+
+    def apart(*_: object, **__: object) -> None:
+        raise ApartError(frozenset(), frozenset(), 1)
+
+    monkeypatch.setattr(Survey, "_trace", apart)
+    survey = object.__new__(Survey)
+    survey._axes = {}
+    assert not survey._repeats(([], {}), {})

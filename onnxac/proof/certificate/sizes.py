@@ -132,11 +132,18 @@ class Survey:
     def _repeats(
         self, start: tuple[list[Span], dict[Root, int]], units: Mapping[Root, int]
     ) -> bool:
-        """Whether bounds that are computed from sizes keep to the ends, one unit further on."""
+        """Whether bounds that are computed from sizes keep to the ends, one unit further on.
+
+        They don't where the model can't be run there.
+        """
         seen, found = start
         axes = self._axes
-        more = self._trace({r: n + units[r] for r, n in found.items()})
-        self._axes = axes
+        try:
+            more = self._trace({r: n + units[r] for r, n in found.items()})
+        except (TooShortError, ApartError):
+            return False
+        finally:
+            self._axes = axes
         return [(s.left, s.right, s.reach) for s in seen] == [
             (s.left, s.right, s.reach) for s in more
         ]
