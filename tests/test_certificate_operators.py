@@ -118,5 +118,5 @@ def test_sizes_that_do_not_go_together_one_unit_on_show_no_more(
 
     monkeypatch.setattr(Survey, "_trace", apart)
     survey = object.__new__(Survey)
-    survey._axes = {}
+    survey._axes = ({}, {})
     assert not survey._repeats(([], {}), {})
