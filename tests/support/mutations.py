@@ -295,9 +295,19 @@ def reshaped_weight(rng: random.Random, model: ModelProto) -> None:
     tensor.dims.extend([1] * rng.randrange(3) + dims)
 
 
+def _array(tensor: TensorProto) -> np.ndarray[Any, Any] | None:
+    """The values of a tensor; None where a mutation before left none that can be read."""
+    try:
+        return onnx.numpy_helper.to_array(tensor).copy()
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def stored_values(rng: random.Random, model: ModelProto) -> None:
     tensor = _tensor(rng, model)
-    array = onnx.numpy_helper.to_array(tensor).copy()
+    array = _array(tensor)
+    if array is None or not array.size:
+        return
     array.reshape(-1)[rng.randrange(array.size)] = (
         rng.choice((float("nan"), float("inf"), 1e38, -1.0, 0.0))
         if array.dtype.kind == "f"
@@ -308,7 +318,9 @@ def stored_values(rng: random.Random, model: ModelProto) -> None:
 
 def all_one_value(rng: random.Random, model: ModelProto) -> None:
     tensor = _tensor(rng, model)
-    array = onnx.numpy_helper.to_array(tensor)
+    array = _array(tensor)
+    if array is None:
+        return
     filled = np.full_like(array, rng.choice((0, 1, -1)))
     tensor.CopyFrom(onnx.numpy_helper.from_array(filled, tensor.name))
 
