@@ -97,7 +97,8 @@ def marks_of(
     return tuple(
         Mark(
             tuple(dict.fromkeys((*i.steps, *o.steps))),
-            axes if frame is None else _marked(o, i, frame),
+            # A number has no axes: behind one, each branch keeps its own.
+            (o.axes or i.axes or axes) if frame is None else _marked(o, i, frame),
             math.gcd(o.group, i.group) if o.group > 1 and i.group > 1 else max(o.group, i.group),
         )
         for i in inner.marks
