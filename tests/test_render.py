@@ -395,3 +395,10 @@ def test_pipelines_obey_no_name(hostile: Report) -> None:
 def test_a_node_without_a_name_has_one() -> None:
     assert words.node_name(NodeRef("", "Conv")) == "(Conv)"
     assert ACNET.exists()
+
+
+def test_a_branch_is_drawn_on_its_own_cells_whatever_was_merged_first() -> None:
+    """Marks of a sum that is put into a copy keep the taps of each branch."""
+    report = optimize(ROOT / "models" / "onnx" / "acb_p1" / "L.onnx", Options(verify=False))[1]
+    (operator,) = report.fusions[0].operators
+    assert sorted(b.taps for b in operator.branches) == [(1, 3), (3, 1), (3, 3)]
