@@ -85,9 +85,16 @@ class Frame:
         target = tuple(self.before[i] for i in order)
         return rearranged(self.source, view, target, self.site.opset), self.tail(order)
 
-    def tail(self, order: list[int]) -> tuple[Step, ...] | None:
-        """Steps that bring a result whose axes are in this order into that of the tensor."""
+    def tail(self, order: list[int], unit: int | None = None) -> tuple[Step, ...] | None:
+        """Steps that bring a result whose axes are in this order into that of the tensor.
+
+        unit  where among them it has one more axis, of extent 1
+        """
         shown = len(self.axes) - self.term.hidden
-        back = tuple(order.index(i) if i in order else None for i in range(shown))
-        dims = tuple(self.after[i] for i in order)
-        return rearranged(dims, back, self.after[:shown], self.site.opset)
+        dims: list[Dim] = [self.after[i] for i in order]
+        places = list(range(len(order)))
+        if unit is not None:
+            dims.insert(unit, 1)
+            places = [n + (n >= unit) for n in places]
+        back = tuple(places[order.index(i)] if i in order else None for i in range(shown))
+        return rearranged(tuple(dims), back, self.after[:shown], self.site.opset)

@@ -26,6 +26,9 @@ from onnxac.recipes.steps import (
 from onnxac.recipes.upsampling import upsampled
 from onnxac.recipes.windows import Window
 
+_Steps = tuple[Step, ...]
+_Around = tuple[_Steps, _Steps, Window]
+
 
 class Writer(Frame):
     """Writes one term."""
@@ -196,17 +199,40 @@ class Writer(Frame):
             gone = tuple(2 + n for n, i in enumerate(lead) if i not in spatial)
             kernel = Lazy(lambda k: k.squeeze(gone), kernel)
         window = Window(laid, axes, kernel, ins, outs, self.site)
+        shown = len(laid.axes) - laid.hidden
+        if len(spatial) == 1 and spatial[0] < shown:
+            head, tail, window = self._along_two(order, head, tail, window)
         if any(a.sampling for a in axes):
             for upsampling, host, told in upsampled(window, spatial):
                 yield self.piece((*head, *upsampling), tail, len(head) + host, told)
             return
         steps = window.steps()
         if steps is not None:
-            shown = len(laid.axes) - laid.hidden
             if any(i >= shown and laid.axes[i].taps > 1 for i in spatial):
                 steps = [replace(s, cost=flat(s.cost)) if s.weighted else s for s in steps]
             every = (*head, *steps)
             yield self.piece(every, tail, len(every) - 1, laid)
+
+    def _along_two(self, order: list[int], head: _Steps, tail: _Steps, window: Window) -> _Around:
+        """The window over an axis of extent 1 too, where the source has one and no step is added.
+
+        ONNX Runtime takes 1.1 to 1.7 times as long for a window over one axis as for the same one
+        over two: it lays out maps of two axes for its kernels, and no others.
+        """
+        named = [e for e in self.term.view if e is not None]
+        if 1 in self.source and len(named) < len(self.source):
+            for place in (3, 2):
+                view = [self.term.view[i] for i in order]
+                ins = [self.before[i] for i in order]
+                view.insert(place, None)
+                ins.insert(place, 1)
+                first = rearranged(self.source, tuple(view), tuple(ins), self.site.opset)
+                last = self.tail(order, unit=place)
+                if first is None or last is None:
+                    continue
+                if len(first) + len(last) <= len(head) + len(tail):
+                    return first, last, window.with_unit(place)
+        return head, tail, window
 
     def _resized(self) -> Iterator[Piece]:
         """First the rest of the term, at the source's own size; then what makes it longer."""

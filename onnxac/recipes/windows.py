@@ -34,6 +34,20 @@ class Window:
     outs: Dims
     site: Site
 
+    def with_unit(self, place: int) -> Window:
+        """The same, over an axis of extent 1 too, which is at that place of its dims."""
+
+        def put(dims: Dims) -> Dims:
+            return (*dims[:place], 1, *dims[place:])
+
+        return replace(
+            self,
+            axes=(*self.axes[: place - 2], Axis(), *self.axes[place - 2 :]),
+            kernel=Lazy(lambda k: np.expand_dims(k, place), self.kernel),
+            ins=put(self.ins),
+            outs=put(self.outs),
+        )
+
     @property
     def lengths(self) -> list[int | None]:
         """Extents of what it reads along the spatial axes, None where dynamic."""
