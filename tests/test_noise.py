@@ -7,6 +7,7 @@ one value only, while its rounding is that of what it was computed from.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 import onnx
@@ -14,6 +15,10 @@ import pytest
 from hidden import Array, Pair, graph, node
 
 from onnxac.proof import Settings, verify
+from onnxac.proof.judging.compare import Gap, gap
+from onnxac.proof.judging.judge import AFTER, BEFORE, FLOAT64, Judge, Subject
+from onnxac.proof.running.process import Pair as PairOfNames
+from onnxac.proof.running.process import Result, Worker
 
 SHAPE = (1, 16, 16, 16)
 
@@ -78,3 +83,36 @@ def test_rounding_is_no_difference(made: Callable[..., Pair], seed: int) -> None
 def test_a_weight_that_is_off_is_a_difference(made: Callable[..., Pair]) -> None:
     found = verify(*made(1, 1.001))
     assert found.verdict == "different"
+
+
+class Drawn:
+    """A worker whose results are given: two that rounding has moved by one law, and the exact."""
+
+    def __init__(self, results: dict[str, Array]) -> None:
+        self._results = results
+
+    def run(self, key: str, seed: int | None = None) -> None:
+        pass
+
+    def gaps(self, first: Result, second: Result, pairs: object, **how: object) -> list[Gap]:
+        wide = self._results[first.key]
+        told = wide if first.key == FLOAT64 else wide.astype(np.float32)
+        have = self._results[second.key].astype(np.float32)
+        return [gap([told], [have], wide=first.key == FLOAT64)]
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, False), (1.01, True)])
+def test_of_thousands_of_channels_some_are_exact_by_luck(factor: float, verdict: bool) -> None:
+    rng = np.random.default_rng(0)
+    exact = rng.standard_normal((1, 3000, 9, 9))
+
+    def moved() -> Array:
+        # A few values are far larger than the others.
+        return np.asarray(exact + 1e-5 * rng.standard_normal(exact.shape) ** 3 / 100)
+
+    before, after = moved(), moved()
+    after[:, 7] *= factor
+    worker = Drawn({BEFORE: before, AFTER: after, FLOAT64: exact})
+    judge = Judge(cast(Worker, worker), Settings(), lambda key: key == FLOAT64, 1e-7)
+    (found,) = judge.judge([Subject("y", PairOfNames("y", "y"))])
+    assert found.differs == verdict

@@ -27,6 +27,8 @@ DRAWING_SECONDS = 10.0
 # Against float64 the second model may be so many times as far off as the first one: of two
 # right ones now the one is nearer, now the other.
 EXACT_MULTIPLE = 4.0
+# A channel is taken to be off by what that share of a tensor's channels is off by at most.
+USUAL = 0.9
 # Beyond that share of its magnitude the first model itself has no digits to compare with.
 HOPELESS = 0.1
 # Seconds of evaluating in float64 after which no more of it is begun: it takes about a hundred
@@ -229,6 +231,7 @@ class Judge:
         off = np.maximum(own.relative, np.broadcast_to(noise, own.relative.shape))
         if off[0] > HOPELESS:
             return self._hopeless(found, float(off[0]))
+        off[1:] = np.maximum(off[1:], _usual(own.relative[1:]))
         base = base_tolerance(found.gap.epsilon)
         right = new.relative <= EXACT_MULTIPLE * off + base
         # As far apart as two results can be that are both that near to the exact one.
@@ -250,6 +253,12 @@ class Judge:
         if key not in self._loaded:
             self._loaded[key] = self.load(key)
         return self._loaded[key]
+
+
+def _usual(off: Array) -> float:
+    """What most channels of a tensor are off by: of thousands, some have hit the result by luck."""
+    judged = off[off <= HOPELESS]
+    return float(np.quantile(judged, USUAL)) if judged.size else 0.0
 
 
 def noisy_key(seed: int) -> str:
