@@ -17,30 +17,48 @@ Shapes = Mapping[str, Sequence[int | None]]
 
 
 @dataclass
+class _Alike:
+    """Certificates of changes that differ in their weights at most.
+
+    unread  those whose weights were not needed so far
+    read    the others, by their weights
+    """
+
+    unread: list[tuple[Cut, Certificate]] = field(default_factory=list)
+    read: dict[bytes, tuple[Cut, Certificate]] = field(default_factory=dict)
+
+
+@dataclass
 class Known:
     """Certificates that hold, by what they are of.
 
-    Weights are read only where a change looks like an earlier one: most do not.
+    Weights are read only where a change looks like an earlier one, and of each change once more
+    than it is judged: not again for every other one.
     """
 
-    _cuts: dict[bytes, list[tuple[Cut, Certificate]]] = field(default_factory=dict)
+    _forms: dict[bytes, _Alike] = field(default_factory=dict)
 
     def of(self, cut: Cut, shapes: Shapes) -> Certificate | None:
         """The certificate of an earlier change that is the same as this one, under its names."""
         names = self._names(cut)
-        for other, made in self._cuts.get(self._form(cut, names, shapes), ()):
-            theirs = self._names(other)
-            if self._values(cut, names) == self._values(other, theirs):
-                own = {number: name for name, number in names.items()}
-                return _renamed(made, {n: own[theirs[n]] for n in other.sources})
-        return None
+        alike = self._forms.get(self._form(cut, names, shapes))
+        if alike is None:
+            return None
+        for other, made in alike.unread:
+            alike.read.setdefault(self._values(other, self._names(other)), (other, made))
+        alike.unread.clear()
+        found = alike.read.get(self._values(cut, names))
+        if found is None:
+            return None
+        other, made = found
+        own, theirs = {number: name for name, number in names.items()}, self._names(other)
+        return _renamed(made, {n: own[theirs[n]] for n in other.sources})
 
     def note(self, cut: Cut, shapes: Shapes, made: Certificate) -> None:
         """Remember a certificate, if it holds."""
-        if not made.holds:
-            return
-        form = self._form(cut, self._names(cut), shapes)
-        self._cuts.setdefault(form, []).append((cut, made))
+        if made.holds:
+            form = self._form(cut, self._names(cut), shapes)
+            self._forms.setdefault(form, _Alike()).unread.append((cut, made))
 
     @staticmethod
     def _names(cut: Cut) -> dict[str, int]:
@@ -64,24 +82,20 @@ class Known:
         return found.digest()
 
     @staticmethod
-    def _values(cut: Cut, names: Mapping[str, int]) -> list[tuple[int, int, bytes]]:
+    def _values(cut: Cut, names: Mapping[str, int]) -> bytes:
         """The initializers of both sides: which tensor, of which type, what bytes."""
-        return [
-            (names[name], index, _digest(part, name))
-            for index, part in enumerate((cut.before, cut.after))
-            for name in dict.fromkeys(_spoken(part))
-            if name in part.stored and name not in cut.sources
-        ]
+        found = hashlib.sha256()
+        for index, part in enumerate((cut.before, cut.after)):
+            for name in dict.fromkeys(_spoken(part)):
+                if name in part.stored and name not in cut.sources:
+                    array = part.value(name)
+                    head = (names[name], index, array.dtype.str, array.dtype.name, array.shape)
+                    found.update(repr(head).encode() + array.tobytes())
+        return found.digest()
 
 
 def _spoken(part: Part) -> list[str]:
     return [name for node in part.nodes for name in (*node.input, *node.output)]
-
-
-def _digest(part: Part, name: str) -> bytes:
-    array = part.value(name)
-    head = f"{array.dtype.str} {array.dtype.name} {array.shape}"
-    return hashlib.sha256(head.encode() + array.tobytes()).digest()
 
 
 def _renamed(made: Certificate, names: Mapping[str, str]) -> Certificate:
