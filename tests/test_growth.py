@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -125,6 +126,15 @@ def test_twice_the_nodes_take_about_twice_the_work(name: str) -> None:
     models = [model(chain, n) for n in (number, 2 * number)]
     inspect(models[0])
     small, large = (calls(lambda m=m: inspect(m)) for m in models)  # type: ignore[misc]
+    assert large < 2.3 * small
+
+
+def test_certificates_of_twice_the_changes_take_about_twice_the_work() -> None:
+    """Each change looks like all the others, and none has the weights of another."""
+    models = [model(blocks, n) for n in (480, 960)]
+    work = [partial(inspect, m, certified=True) for m in models]
+    work[0]()
+    small, large = map(calls, work)
     assert large < 2.3 * small
 
 
