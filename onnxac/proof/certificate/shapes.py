@@ -68,7 +68,9 @@ def inferred(model: ModelProto) -> GraphProto:
     found = _types_of(light)
     # What the file tells is asked only where a node tells nothing: it may be wrong.
     known = dict(_shapes(found))
-    told = [v for v in own.value_info if v.name not in known]
+    # Many exporters list initializers there, too; those are no reason to infer once more.
+    silent = {o for n in own.node for o in n.output} - known.keys()
+    told = [v for v in own.value_info if v.name in silent]
     if not told:
         return found
     graph.value_info.extend(told)
