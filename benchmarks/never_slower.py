@@ -60,17 +60,19 @@ def measured(path: Path) -> tuple[float, int, int] | None:
         print(f"{path.parent.name}/{path.name}: does not load: {str(error)[:80]}")
         return None
     signature = read_signature(original)
+    reason = ""
     for size in SIZES:
         feed = make(signature.specs(shapes_at(signature, {}, Size(1, (size, size)))))
         try:
             before.run(None, feed)
-        except Exception:
+        except Exception as error:
+            reason = str(error)[:80]
             continue
         least = ratio(before, after, feed)
         for _ in range(ATTEMPTS - 1):
             least = least if least <= MOST else min(least, ratio(before, after, feed))
         return least, len(original.graph.node), len(result.graph.node)
-    print(f"{path.parent.name}/{path.name}: runs at no size that was tried")
+    print(f"{path.parent.name}/{path.name}: runs at no size that was tried: {reason}")
     return None
 
 
