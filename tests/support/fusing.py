@@ -56,3 +56,10 @@ def composed(outer: Array, inner: Array) -> Array:
         product = np.einsum("om,mikl->oikl", outer[:, :, i, j], inner)
         kernel[:, :, i : i + inner.shape[2], j : j + inner.shape[3]] += product
     return kernel
+
+
+def assert_final(after: ModelProto) -> None:
+    """A second run finds nothing to merge, and leaves as many nodes."""
+    again, report = optimize(after, Options(verify=False))
+    assert not report.fusions
+    assert len(again.graph.node) == len(after.graph.node)
