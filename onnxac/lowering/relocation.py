@@ -16,39 +16,32 @@ told by no number of sizes: where such a result does not follow from shapes, not
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import NodeProto
-from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
 from onnxac.algebra import Axis, Lazy, Sum, Term
-from onnxac.algebra.kernel import Array
 from onnxac.graph.operators import traits
-from onnxac.inference.constants import OLDEST_OPSET, run_node
-from onnxac.inference.stored import Values
+from onnxac.inference.constants import OLDEST_OPSET
 from onnxac.lowering import arrangement
 from onnxac.lowering.arrangement import Arranged, arrange
 from onnxac.lowering.channels import selections
 from onnxac.lowering.context import Context, moved
-from onnxac.lowering.labels import Flags, Integers, Located, locate
+from onnxac.lowering.labelled import LabelledRuns, RejectedError
+from onnxac.lowering.labels import Located, locate
 from onnxac.lowering.trials import Sizes, TrialSizes
 
 # A region without any of these is lowered operator by operator.
 _TELLING = {"ScatterND", "ScatterElements", "Concat", "Where", "Gather"}
 _TELLING_WITH_RESHAPE = {"Transpose", "Expand"}
 _MAX_NODES = 20_000
-_MAX_ELEMENTS = 2**23
 # So many nodes are looked at for regions, as a multiple of the graph's and beside it. A chain in
 # which no region begins anywhere would be looked at once from each of its nodes; in all exports
 # that were looked at, twice the graph was enough.
 _LOOKED_AT, _AND = 8, 2_000
-# Labels start here, twice: far beyond any constant, and exact in float64.
-_LOW, _HIGH = 2.0**40, 2.0**41
 
 _Role = Literal["data", "shape", "index"]
 
@@ -67,20 +60,6 @@ class Region:
     kind: str
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """A region that was run on labels; `copied` are those that came through, of `shape`."""
-
-    labels: Integers
-    copied: Flags
-    values: Array
-    shape: tuple[int, ...]
-
-
-class _RejectedError(Exception):
-    """The region can't be computed at these sizes."""
-
-
 class Regions:
     """Finds the regions of a graph.
 
@@ -96,12 +75,13 @@ class Regions:
         origin: Callable[[gs.Node], NodeProto | None],
         fixed: frozenset[str],
     ) -> None:
-        self._nodes, self._context, self._fixed, self._origin = nodes, context, fixed, origin
+        self._nodes, self._context, self._fixed = nodes, context, fixed
         self._facts = context.facts
         self._trials = TrialSizes(context)
         self._known = {id(n) for n in nodes}
         self._left = _LOOKED_AT * len(nodes) + _AND
         self._makers = {t.name: n for n in nodes for t in n.outputs if t.name}
+        self._labels = LabelledRuns(context, self._makers, origin)
 
     def find(self) -> list[Region]:
         """All regions, the last of the graph first; none lies inside another."""
@@ -232,7 +212,7 @@ class Regions:
             changed = bool(outside)
         return frozenset(inner)
 
-    # Running on labels.
+    # What the labels say.
 
     def _located(self, tensor: str, source: str, nodes: list[gs.Node]) -> Located | None:
         """The region's geometry, if it is the same at all sizes at which it can be computed."""
@@ -243,7 +223,7 @@ class Regions:
         for sizes in self._trials.varied(nodes, source):
             try:
                 here = self._at(tensor, source, sizes, region)
-            except _RejectedError:
+            except RejectedError:
                 continue
             if here is None or (found is not None and not here.equals(found)):
                 return None
@@ -261,8 +241,8 @@ class Regions:
             return None
         for sizes in self._trials.residues(nodes, source):
             try:
-                seen = self._run_labels(tensor, source, sizes, region)
-            except _RejectedError:
+                seen = self._labels.seen(tensor, source, sizes, region)
+            except RejectedError:
                 continue
             if seen is None:
                 return None
@@ -286,75 +266,8 @@ class Regions:
 
     def _at(self, tensor: str, source: str, sizes: Sizes, region: frozenset[int]) -> Located | None:
         """What the labels say at some sizes."""
-        seen = self._run_labels(tensor, source, sizes, region)
+        seen = self._labels.seen(tensor, source, sizes, region)
         return None if seen is None else locate(seen.labels, seen.copied, seen.values, seen.shape)
-
-    def _run_labels(
-        self, tensor: str, source: str, sizes: Sizes, region: frozenset[int]
-    ) -> _Seen | None:
-        """Run the region twice: what moves by the distance of the labels is a copy."""
-        shape = self._concrete(source, sizes)
-        count = math.prod(shape)
-        if count > _MAX_ELEMENTS:
-            return None
-        numbers = np.arange(count, dtype=np.float64).reshape(shape)
-        low = self._run(tensor, source, _LOW + numbers, sizes, region)
-        high = self._run(tensor, source, _HIGH + numbers, sizes, region)
-        # A border may be infinite; it is no label then, whatever comes of it as an integer.
-        with np.errstate(invalid="ignore"):
-            copied = high - low == _HIGH - _LOW
-            labels = (low - _LOW).astype(np.int64)
-        if not np.array_equal(low[~copied], high[~copied]):
-            return None
-        return _Seen(labels, copied, low, shape)
-
-    def _concrete(self, name: str, sizes: Sizes) -> tuple[int, ...]:
-        shape = self._facts.shape(name)
-        if shape is None:
-            raise _RejectedError
-        try:
-            return tuple(d if isinstance(d, int) else d.value(sizes) for d in shape)
-        except KeyError:
-            raise _RejectedError from None
-
-    def _run(
-        self, tensor: str, source: str, labels: Array, sizes: Sizes, region: frozenset[int]
-    ) -> Array:
-        known: dict[str, Values | None] = {source: labels, "": None}
-        stack = [tensor]
-        while stack:
-            name = stack[-1]
-            if name in known:
-                stack.pop()
-            elif self._facts.is_constant(name):
-                value = self._facts.value(name)
-                # Some operators want one type of both operands, and labels are float64.
-                floats = value is not None and self._context.is_float(name)
-                known[name] = value.astype(np.float64) if floats and value is not None else value
-            else:
-                node = self._makers.get(name)
-                if node is None or id(node) not in region:
-                    # Outside of the region, and read for its shape only.
-                    known[name] = np.zeros(self._concrete(name, sizes))
-                    continue
-                waiting = [t.name for t in node.inputs if t.name not in known]
-                if waiting:
-                    stack += waiting
-                    continue
-                results = self._evaluate(node, [known[t.name] for t in node.inputs])
-                known.update((t.name, r) for t, r in zip(node.outputs, results, strict=False))
-        result = known[tensor]
-        if result is None or result.dtype != np.float64:
-            raise _RejectedError
-        return result
-
-    def _evaluate(self, node: gs.Node, inputs: list[Values | None]) -> Sequence[Values]:
-        # What another order of operators brought is not in the file.
-        origin = self._origin(node) or OnnxExporter.export_node(node)
-        try:
-            return run_node(origin, inputs, {"": self._context.opset})
-        except Exception as error:  # whatever the reference operator says: not at these sizes
-            raise _RejectedError from error
 
 
 def _tells(nodes: Sequence[gs.Node]) -> bool:

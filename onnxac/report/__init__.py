@@ -9,15 +9,10 @@ Out  `Report`, immutable, and its JSON form.
 
 Requires of JSON that is read what the schema says; anything else is a TypeError that names it.
 Ensures that `from_dict` gives back what `to_dict` wrote.
-
-All shapes are in ONNX order. A kernel is given by its spatial taps only; the
-channel counts stand beside it.
 """
 
 from __future__ import annotations
 
-import decimal
-import math
 import os
 import typing
 from collections.abc import Mapping
@@ -27,9 +22,18 @@ from typing import Any
 from onnxac.report.certificate import DROPPED, FAILS, HOLDS, OPEN, Certificate, CertifiedSource
 from onnxac.report.equalization import Equalization, ScaledTensor
 from onnxac.report.form import build, plain
+from onnxac.report.fusion import Branch, FusedOperator, Fusion, Refusal, inside
 from onnxac.report.nodes import NodeRef
 from onnxac.report.ranges import ActivationRange, Quantization, Ranges, WeightRange, Widened
-from onnxac.report.timing import SLOWER, Timing
+from onnxac.report.timing import SLOWER, Latency, Timing
+from onnxac.report.verification import (
+    DIFFERENT,
+    EQUAL,
+    NOT_RUN,
+    NOT_SHOWN,
+    OutputDifference,
+    Verification,
+)
 
 __all__ = [
     "DIFFERENT",
@@ -64,13 +68,10 @@ __all__ = [
     "Verification",
     "WeightRange",
     "Widened",
+    "inside",
 ]
 
 SCHEMA_VERSION = 1
-# Verdicts on two models.
-EQUAL, DIFFERENT, NOT_SHOWN, NOT_RUN = "equal", "different", "not shown", "not run"
-# Of a float64, as many as tell any two apart.
-DIGITS = 17
 
 
 @dataclass(frozen=True)
@@ -102,203 +103,7 @@ class ModelInfo:
     stats: GraphStats
 
 
-@dataclass(frozen=True)
-class Branch:
-    """One summand that went into a fused operator.
-
-    nodes     the nodes along this branch, from the source to the sum
-    taps      its own kernel's spatial size, e.g. (1, 3)
-    dilation  in cells of the fused kernel's lattice, per spatial axis
-    origin    cell of the fused kernel that its first tap lands on
-    group     its own group
-    """
-
-    nodes: tuple[NodeRef, ...]
-    taps: tuple[int, ...]
-    dilation: tuple[int, ...]
-    origin: tuple[int, ...]
-    group: int
-
-
-@dataclass(frozen=True)
-class FusedOperator:
-    """One operator that a fusion emitted, and the branches that are in it."""
-
-    node: NodeRef
-    source: str
-    in_channels: int
-    out_channels: int
-    taps: tuple[int, ...]
-    stride: tuple[int, ...]
-    dilation: tuple[int, ...]
-    pads: tuple[int, ...]
-    group: int
-    branches: tuple[Branch, ...]
-
-
-@dataclass(frozen=True)
-class Fusion:
-    """Nodes that became fewer nodes, around one output tensor.
-
-    `removed` and `added` name nodes of the graph before and after; `macs_before`
-    and `macs_after` count the nodes concerned only. `kinds` are those of the rewrites in it, as
-        `--without` and `onnxac.kinds` name them. `certificate` says what was shown of
-    it, None where nobody looked. `place` is the body that it is in, "then_branch of If_3", "" for
-    the main graph. `timing` is what was measured of it, where that was asked for.
-    """
-
-    output: str
-    removed: tuple[NodeRef, ...]
-    added: tuple[NodeRef, ...]
-    operators: tuple[FusedOperator, ...]
-    macs_before: int | None
-    macs_after: int | None
-    certificate: Certificate | None = None
-    kinds: tuple[str, ...] = ()
-    place: str = ""
-    timing: Timing | None = None
-
-    @property
-    def key(self) -> str:
-        """What tells this change from all others of a report."""
-        return f"{self.place}: {self.output}" if self.place else self.output
-
-
 Change = Fusion | Equalization
-
-
-def inside(place: str, key: str) -> str | None:
-    """The key of a change without the place that it is in; None for one of another body.
-
-    A key of a change in the main graph is returned as it is there, whatever it looks like.
-    """
-    if not place:
-        return key
-    beginning = f"{place}: "
-    return key.removeprefix(beginning) if key.startswith(beginning) else None
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A candidate that was left alone: which node, which rule, and a sentence why.
-
-    place  the body that the node is in, as that of a `Fusion`
-    """
-
-    node: NodeRef
-    rule: str
-    reason: str
-    place: str = ""
-
-
-@dataclass(frozen=True)
-class OutputDifference:
-    """How far one output of the two models is apart.
-
-    `max_abs` is the largest absolute difference, `scale` the output's largest
-    magnitude, `relative` their ratio, `tolerance` what `relative` may be.
-    """
-
-    name: str
-    max_abs: float
-    scale: float
-    relative: float
-    tolerance: float
-
-    def texts(self) -> tuple[str, str]:
-        """`relative`, rounded up, and `tolerance`, in the digits that show which is larger.
-
-        Two of them, unless the texts would contradict the numbers: 3.4e-7 and 9.5e-7.
-        """
-        off, allowed = str(self.relative), f"{self.tolerance:.2g}".replace("e-0", "e-")
-        for digits in range(2, DIGITS + 1) if math.isfinite(self.relative) else ():
-            context = decimal.Context(prec=digits, rounding=decimal.ROUND_CEILING)
-            rounded = float(context.create_decimal(repr(self.relative)))
-            allowed = f"{self.tolerance:.{digits}g}".replace("e-0", "e-")
-            mantissa, _, exponent = f"{rounded:.{digits - 1}e}".partition("e")
-            off = f"{float(mantissa):g}e{int(exponent)}" if rounded else "0"
-            if (rounded > float(allowed)) == (self.relative > self.tolerance):
-                break
-        return off, allowed
-
-
-def _distance(output: OutputDifference) -> float:
-    """How far an output is off, in tolerances; beyond all where that is no number."""
-    if output.relative <= output.tolerance == 0:
-        return 0.0
-    ratio = output.relative / output.tolerance if output.tolerance else math.inf
-    return math.inf if math.isnan(ratio) else ratio
-
-
-@dataclass(frozen=True, repr=False)
-class Verification:
-    """The comparison of two models in ONNX Runtime, graph optimizations off.
-
-    outputs     the worst case over all runs, one entry per output
-    runs        how many feeds both models ran on
-    skipped     in a sentence each, what was left out: sizes that the first model itself
-                rejects, ties, random numbers
-    inner       as `outputs`, of tensors inside both models
-    unseen      in a sentence each, outputs that nothing was shown about: empty, constant or
-                nowhere finite in every run, or too ill-conditioned to judge
-    unrun       why the models could not be run as a whole; empty where they could
-    difference  what differs, in a line; empty where nothing does
-    precision   the type whose roundings were allowed for, where that is coarser than the outputs'
-    """
-
-    outputs: tuple[OutputDifference, ...]
-    runs: int
-    shapes: tuple[dict[str, tuple[int, ...]], ...]
-    runtime: str
-    skipped: tuple[str, ...] = ()
-    inner: tuple[OutputDifference, ...] = ()
-    unseen: tuple[str, ...] = ()
-    unrun: str = ""
-    difference: str = ""
-    precision: str | None = None
-
-    @property
-    def worst(self) -> OutputDifference | None:
-        """The output that is furthest off in terms of its tolerance."""
-        return max(self.outputs, key=_distance, default=None)
-
-    @property
-    def verdict(self) -> str:
-        """`EQUAL`, `DIFFERENT`, `NOT_SHOWN` or `NOT_RUN`."""
-        # Written so that NaN, which is neither above nor below, is a difference.
-        within = all(o.relative <= o.tolerance for o in (*self.outputs, *self.inner))
-        if self.difference or not within:
-            return DIFFERENT
-        if self.unrun:
-            return NOT_RUN
-        return NOT_SHOWN if self.unseen else EQUAL
-
-    @property
-    def passed(self) -> bool:
-        """Whether the two models are equal."""
-        return self.verdict == EQUAL
-
-    def __str__(self) -> str:
-        from onnxac.report import shown
-
-        return shown.text_of(self)
-
-    def __repr__(self) -> str:
-        return f"<Verification: {self.verdict}, {self.runs} runs>"
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Milliseconds of one inference in ONNX Runtime, before and after, interleaved."""
-
-    before_ms: float
-    after_ms: float
-    before_spread_ms: float
-    after_spread_ms: float
-    ratio: float
-    runs: int
-    threads: int
-    provider: str
 
 
 @dataclass(frozen=True, repr=False)

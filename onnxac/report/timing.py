@@ -20,3 +20,17 @@ class Timing:
     after_ms: float
     runs: int
     other_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one inference in ONNX Runtime, before and after, interleaved."""
+
+    before_ms: float
+    after_ms: float
+    before_spread_ms: float
+    after_spread_ms: float
+    ratio: float
+    runs: int
+    threads: int
+    provider: str
