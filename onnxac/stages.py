@@ -6,16 +6,17 @@ docstring of its room.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onnx import ModelProto
 
 import onnxac
-from onnxac.graph.fixed import fixed
+from onnxac.graph.fixed import Fixed, fixed
 from onnxac.graph.model import Model, Store, assemble
 from onnxac.inference.dims import Shape
 from onnxac.inference.facts import Facts
@@ -36,6 +37,9 @@ from onnxac.simplifying import (
     without_conditions,
     without_sequences,
 )
+
+if TYPE_CHECKING:
+    from onnxac.equalizing import Equalized
 
 
 def fused(
@@ -140,16 +144,10 @@ def _merged(
     as_it_is = partial(
         assemble, model, freeze=options.freeze_initializers, misstated=facts.misstated()
     )
-    dims, equalizations = dict(applied.dims), tuple[Equalization, ...]()
     refused = account.refusals(roll, seen.definitions, [*seen.blocked, *applied.blocked])
+    dims, equalizations = dict(applied.dims), tuple[Equalization, ...]()
     if options.equalize and not place:
-        # Asked for by few, and rooms of their own.
-        from onnxac.equalizing import Request, equalize
-        from onnxac.quantizing import least_noisy
-
-        judge = partial(least_noisy, as_it_is, model.folder, options)
-        request = Request(options.exact_factors, stay.named, stay.kept, judge, without)
-        equalized = equalize(model, seen.facts, applied.dims, request)
+        equalized = _equalized(model, seen.facts, dims, stay, options, without, as_it_is)
         dims |= equalized.shapes
         equalizations, refused = tuple(equalized.changes), (*refused, *equalized.refusals)
     part = _Part(
@@ -166,6 +164,24 @@ def _merged(
     if place and (scope.stale or part.fusions or part.folded + part.idle + part.repeated):
         scope.put(part.result.graph)
     return part
+
+
+def _equalized(
+    model: Model,
+    facts: Facts,
+    added: Mapping[str, Shape],
+    stay: Fixed,
+    options: Options,
+    without: frozenset[str],
+    make: Callable[[], ModelProto],
+) -> Equalized:
+    """Give channels ranges that are alike, by rooms that are opened for the few who ask."""
+    from onnxac.equalizing import Request, equalize
+    from onnxac.quantizing import least_noisy
+
+    judge = partial(least_noisy, make, model.folder, options)
+    request = Request(options.exact_factors, stay.named, stay.kept, judge, without)
+    return equalize(model, facts, added, request)
 
 
 def tools() -> dict[str, str]:

@@ -26,8 +26,9 @@ import onnx_graphsurgeon as gs
 
 from onnxac.algebra import Sum
 from onnxac.planning.links import Links
+from onnxac.planning.outcome import Plan
 from onnxac.planning.prices import Prices
-from onnxac.planning.search import Plan, Policy, Search
+from onnxac.planning.search import Policy, Search
 from onnxac.recipes.cost import Cost, block_cost, resize_cost
 from onnxac.recipes.steps import size
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -18,6 +18,7 @@ from onnxac.algebra import Obstacle, Sum, substitute
 from onnxac.algebra.term import Term, reading
 from onnxac.inference.casts import widest
 from onnxac.planning.links import Links
+from onnxac.planning.outcome import Blocked, Change, Outcome, Redefinition
 from onnxac.planning.precision import rounding
 from onnxac.planning.prices import Prices
 from onnxac.planning.reasons import dearer
@@ -37,47 +38,6 @@ _WAITING = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """A substitution, or a whole node, that was left alone: `tensor` names its output."""
-
-    tensor: str
-    obstacle: Obstacle
-
-
-@dataclass(frozen=True, slots=True)
-class Redefinition:
-    """A tensor that gets a new definition.
-
-    wide  the widest element type that any part of it was computed in
-    """
-
-    tensor: str
-    definition: Sum
-    wide: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Redefinitions that hold only together: each relies on tensors the others make needless."""
-
-    redefinitions: tuple[Redefinition, ...]
-    before: Cost
-    after: Cost
-
-
-@dataclass
-class Plan:
-    """What to change, in graph order, and what was left alone.
-
-    aliases  tensor → the tensor that it equals, for those that nobody needs by name
-    """
-
-    changes: list[Change] = field(default_factory=list)
-    aliases: dict[str, str] = field(default_factory=dict)
-    blocked: list[Blocked] = field(default_factory=list)
-
-
 @dataclass
 class Definition:
     """A linear tensor while the plan is made.
@@ -90,13 +50,6 @@ class Definition:
     cost: Cost
     parts: frozenset[str] = frozenset()
     version: int = 0
-
-
-@dataclass
-class Outcome(Plan):
-    """A plan for one region, and the time that the region takes under it."""
-
-    time: float = 0.0
 
 
 class Search:

@@ -19,9 +19,9 @@ from onnxac.lowering import Context, Lowered, lower
 from onnxac.lowering.relocation import Region, Regions
 from onnxac.planning.folding import Folding
 from onnxac.planning.fusible import whole
+from onnxac.planning.outcome import Blocked
 from onnxac.planning.plan import node_cost
 from onnxac.planning.prices import Prices
-from onnxac.planning.search import Blocked
 from onnxac.recipes.cost import Cost, resize_cost
 from onnxac.recipes.steps import size
 from onnxac.reordering.order import Reordered

@@ -12,7 +12,7 @@ from onnx import NodeProto
 from onnxac.algebra import Axis, Channels, Term
 from onnxac.algebra.term import Mark
 from onnxac.graph.model import Model
-from onnxac.planning.search import Blocked
+from onnxac.planning.outcome import Blocked
 from onnxac.recipes.site import Piece
 from onnxac.report import Branch, FusedOperator, Fusion, NodeRef, Refusal
 from onnxac.rewriting.rewrite import Applied, AppliedChange

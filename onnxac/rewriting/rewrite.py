@@ -21,7 +21,7 @@ from onnxac.graph.names import Names
 from onnxac.graph.reachable import alive
 from onnxac.inference.facts import Facts
 from onnxac.planning.folding import Folding
-from onnxac.planning.search import Blocked, Change, Plan, Redefinition
+from onnxac.planning.outcome import Blocked, Change, Plan, Redefinition
 from onnxac.recipes.recipe import recipe
 from onnxac.recipes.site import Piece
 from onnxac.recipes.steps import Dims
