@@ -27,8 +27,8 @@ from onnxac.report import (
     Timing,
     Verification,
 )
+from onnxac.rounds import fused
 from onnxac.simplifying.extents import fix_shapes, stays_open
-from onnxac.stages import fused
 from onnxac.storage.draft import Draft
 from onnxac.storage.files import external_tensors, read, read_lazily, require_valid
 from onnxac.tuned import Tuned, settle

@@ -14,8 +14,8 @@ from onnxac.job import Job, tell_unmatched, telling
 from onnxac.options import Options
 from onnxac.planning.statistics import digest_of
 from onnxac.report import Report
+from onnxac.rounds import fused
 from onnxac.simplifying.extents import fix_shapes
-from onnxac.stages import fused
 from onnxac.storage.disk import scratch
 from onnxac.storage.draft import Draft
 from onnxac.storage.files import check, external_tensors, is_single, read, read_lazily

@@ -144,7 +144,7 @@ class _Opening:
 
     def _model_of(self, proto: ModelProto) -> Model:
         made = from_proto(proto, self._model.folder)
-        made.reserved = self._model.reserved
+        made.reserved, made.exact = self._model.reserved, self._model.exact
         return made
 
 

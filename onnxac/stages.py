@@ -60,6 +60,7 @@ def fused(
     """
     look = partial(Facts, freeze=options.freeze_initializers, dequantize=options.dequantize)
     model, facts = _plain(original, look, options.keep)
+    model.reserved, model.exact = original.reserved, original.exact
     undone = max(len(original.proto.graph.node) - len(model.proto.graph.node), 0)
     scopes = opened(model, facts, look)
     keys = without, swapped

@@ -32,6 +32,7 @@ ROWS: list[set[str]] = [
     {"quantizing"},
     {"scopes"},
     {"stages", "tuned"},
+    {"rounds"},
     {"job"},
     {"pipeline"},
     {"gate"},

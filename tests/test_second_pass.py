@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -23,16 +22,7 @@ BLOCKS = sorted({p.parent.name for p in MODELS.glob("*/*.onnx")})
 QUIETLY = Options(verify=False)
 
 
-# What the second run still finds; an entry that holds has to go.
-NOT_FINAL = {"tinyvit": "a Reshape behind a sum of two Reshapes goes into both of them"}
-
-
-def final(block: str) -> Any:
-    late = pytest.mark.xfail(reason=NOT_FINAL.get(block, ""), strict=True)
-    return pytest.param(block, marks=late if block in NOT_FINAL else ())
-
-
-@pytest.mark.parametrize("block", [final(b) for b in BLOCKS])
+@pytest.mark.parametrize("block", BLOCKS)
 def test_nothing_is_left_to_do(block: str) -> None:
     for path in sorted((MODELS / block).glob("*.onnx")):
         once, _ = optimize(path, QUIETLY)
@@ -114,6 +104,61 @@ def test_a_chain_whose_front_was_merged_is_joined() -> None:
         "width": [4],
     }
     _is_final(model(nodes, held, ["T", 1, 3]), (6, 1, 3))
+
+
+def test_transposes_that_a_merge_brought_around_an_activation_go() -> None:
+    """Keras: Conv1D along a dynamic axis, beside a branch that is not transposed."""
+    nodes, source = [], "x"
+    for i in "ab":
+        nodes += [
+            node("Unsqueeze", [source, "front"], f"u{i}"),
+            node("Transpose", [f"u{i}"], f"t{i}", perm=[0, 3, 1, 2]),
+            node("Conv", [f"t{i}", "w"], f"c{i}", pads=[0, 1, 0, 1]),
+            node("Squeeze", [f"c{i}", "axis"], f"q{i}"),
+            node("Transpose", [f"q{i}"], f"r{i}", perm=[0, 2, 1]),
+            node("Mul", [source, "scale"], f"m{i}"),
+            node("Add", [f"r{i}", f"m{i}"], f"s{i}"),
+            node("Relu", [f"s{i}"], f"y{i}"),
+        ]
+        source = f"y{i}"
+    nodes.append(node("Identity", [source], "y"))
+    held = {"front": [1], "axis": [2], "w": random(6, 6, 1, 3), "scale": random(6)}
+    before = model(nodes, held, ["N", "W", 6])
+    _is_final(before, (2, 9, 6))
+    assert merged(before, (2, 9, 6)) == ["Transpose", "Conv", "Relu", "Conv", "Transpose", "Relu"]
+
+
+def test_what_is_merged_in_two_rounds_is_rounded_once() -> None:
+    """JAX: a Dense over maps beside a convolution, at a batch of one."""
+    nodes = [
+        node("Transpose", ["x"], "t", perm=[0, 3, 1, 2]),
+        node("Conv", ["t", "w"], "c", pads=[1, 1, 1, 1]),
+        node("BatchNormalization", ["c", "g", "b", "m", "v"], "n"),
+        node("Transpose", ["n"], "r", perm=[0, 2, 3, 1]),
+        node("Reshape", ["x", "flat"], "f"),
+        node("Gemm", ["f", "d", "b"], "e"),
+        node("Reshape", ["e", "map"], "h"),
+        node("Add", ["r", "h"], "a"),
+        node("Relu", ["a"], "y"),
+    ]
+    held = {
+        **{n: random(8) for n in "gbm"},
+        "v": np.abs(random(8)) + 0.5,
+        "w": random(8, 8, 3, 3),
+        "d": random(8, 8),
+        "flat": [-1, 8],
+        "map": [1, 12, 12, 8],
+    }
+    before = model(nodes, held, [1, 12, 12, 8])
+    _is_final(before, (1, 12, 12, 8))
+    assert merged(before, (1, 12, 12, 8)) == ["Transpose", "Conv", "Transpose", "Relu"]
+    _, report = optimize(before, QUIETLY)
+    (change,) = report.fusions
+    assert [len(o.branches) for o in change.operators] == [2]
+    assert {n.op for n in change.removed} == {n.op_type for n in before.graph.node} - {"Relu"}
+    assert change.macs_before is not None
+    assert change.macs_after is not None
+    assert change.macs_after < change.macs_before
 
 
 def _is_final(before: ModelProto, shape: tuple[int, ...]) -> None:

@@ -19,6 +19,7 @@ import onnx_graphsurgeon as gs
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
+from onnxac.algebra import Lazy
 from onnxac.graph.operators import PLAIN
 
 # Puts the values of a tensor of this name somewhere, and says where.
@@ -45,6 +46,7 @@ class Model:
     graph      nodes and tensors; tensors have names only
     functions  the model's own functions, as they are now
     reserved   names that other graphs of the file have, for all of them the same set
+    exact      weights that were rounded when they were written, as they are; likewise
     """
 
     proto: ModelProto
@@ -52,6 +54,7 @@ class Model:
     graph: gs.Graph
     functions: list[FunctionProto] = field(default_factory=list)
     reserved: set[str] = field(default_factory=set)
+    exact: dict[str, Lazy[Any]] = field(default_factory=dict)
     _origins: dict[int, NodeProto] = field(default_factory=dict)
 
     @property

@@ -47,12 +47,14 @@ class Constants(TensorTypes):
     overridable  initializers that are graph inputs too: a caller may give other values
     failures     constants that can't be computed, and why
     shared       constants of a graph around that more than this graph reads
+    exact        weights that were rounded when they were written, as they are
     """
 
     def __init__(self, model: Model, *, freeze: bool, dequantize: bool = False) -> None:
         super().__init__()
         self._dequantize = dequantize
         self.shared: frozenset[str] = frozenset()
+        self.exact = model.exact
         graph = model.proto.graph
         self._folder = model.folder or Path()
         self._initializers = {t.name: t for t in graph.initializer}

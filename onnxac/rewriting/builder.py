@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from onnxac.algebra import Lazy
 from onnxac.algebra.kernel import Array
 from onnxac.recipes.recipe import Recipe
 from onnxac.recipes.site import Piece
@@ -32,11 +33,13 @@ class Built:
 
     operators  pairs each operator that carries weights with the piece it was written for
     dims       of what the added nodes make, by name
+    exact      weights as they are before they are rounded, by name
     """
 
     nodes: list[gs.Node] = field(default_factory=list)
     operators: list[tuple[gs.Node, Piece]] = field(default_factory=list)
     dims: dict[str, Dims] = field(default_factory=dict)
+    exact: dict[str, Lazy[Array]] = field(default_factory=dict)
 
 
 class Builder:
@@ -150,7 +153,9 @@ class Builder:
             return gs.Variable.empty()
         if weight.floats is not None:
             kind = kind if weight.kind is None else weight.kind
-            return self._constant(weight.floats(), owner, weight.role, kind)
+            made = self._constant(weight.floats(), owner, weight.role, kind)
+            self._built.exact[made.name] = weight.floats
+            return made
         return self._integers(weight.integers, owner, weight.role)
 
     def _constant(
@@ -161,7 +166,9 @@ class Builder:
         rounded = np.asarray(value).astype(dtype, order="C")
         if not np.all(np.isfinite(rounded)):
             raise NotFiniteError(f"the fused {role} does not fit into {dtype}")
-        return gs.Constant(self._unique(f"{owner.removesuffix(SUFFIX)}.{role}"), rounded)
+        made = gs.Constant(self._unique(f"{owner.removesuffix(SUFFIX)}.{role}"), rounded)
+        self._built.exact[made.name] = Lazy.of(np.asarray(value))
+        return made
 
     def _integers(self, values: Sequence[int], owner: str, role: str) -> gs.Constant:
         return gs.Constant(self._unique(f"{owner}.{role}"), np.asarray(values, np.int64))

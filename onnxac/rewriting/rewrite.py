@@ -113,6 +113,7 @@ class Rewriter:
                 applied.added += result.nodes
                 applied.operators += result.operators
                 done.dims.update(result.dims)
+                self._model.exact.update(result.exact)
                 replaced[self._detach(redefinition.tensor, result.nodes)] += result.nodes
             done.changes.append(applied)
         nodes: list[gs.Node] = []
