@@ -91,7 +91,7 @@ class Drawn:
     def __init__(self, results: dict[str, Array]) -> None:
         self._results = results
 
-    def run(self, key: str, seed: int | None = None) -> None:
+    def run(self, key: str, seed: int | None = None, names: Sequence[str] | None = None) -> None:
         pass
 
     def gaps(self, first: Result, second: Result, pairs: object, **how: object) -> list[Gap]:

@@ -35,7 +35,7 @@ def activation_ranges(
         path.write_bytes(to_bytes_with(model, names, is_file=True))
         run = runtime(str(path), str(folder.resolve()), [str(p) for p in libraries])
         for file in inputs:
-            for name, tensors in run(_feeds(model, file)).items():
+            for name, tensors in run(_feeds(model, file), None).items():
                 for values in tensors:
                     _widen(found, name, values)
     return tuple(

@@ -22,8 +22,8 @@ RANGE = 2**20
 # Up to this many entries, all of them are read; and in pieces of this many values.
 _ALL, _PIECE = 2**16, 2**20
 _MOST_PROBES = 64
-# As many pieces of impulses are fed; where there would be more, a random choice of them.
-_MOST_PIECES = 64
+# As many pieces of impulses are fed; where there would be more, a choice of them.
+_MOST_PIECES = 16
 Feeds = dict[str, Array]
 
 
@@ -256,16 +256,28 @@ class Comparison:
 
 
 def _drawn(probes: Array, grid: Array, most: int) -> tuple[Array, Array]:
-    """The probes, with their impulses; of more than `most` a random choice, numbered anew.
+    """The probes, with their impulses; of more than `most` a choice, numbered anew.
 
-    A long signal that is reshaped has no positions that stand for others. Dense probes read
-    those that are left out.
+    A long signal that is reshaped has no positions that stand for others. What is chosen is random
+    but for this: along each axis all positions have their turn before one has another, so that
+    no channel is left out where there are not more of them. Dense probes read the rest.
     """
     count = int(probes.max(initial=-1)) + 1
     if count <= most:
         return probes, grid
+    rng = np.random.default_rng()
+    _, starts = np.unique(probes, return_index=True)
+    columns = [np.unique(axis, return_inverse=True) for axis in grid[starts].T]
+    sizes = tuple(len(found) for found, _ in columns)
+    if math.prod(sizes) == count:
+        at = [np.concatenate([rng.permutation(n) for _ in range(-(-most // n))]) for n in sizes]
+        wanted = np.ravel_multi_index([a[:most] for a in at], sizes)
+        places = np.ravel_multi_index([place.reshape(-1) for _, place in columns], sizes)
+        chosen = np.unique(np.argsort(places)[wanted])
+    else:
+        chosen = rng.permutation(count)[:most]
     number = np.full(count, -1)
-    number[np.random.default_rng().permutation(count)[:most]] = np.arange(most)
+    number[chosen] = np.arange(len(chosen))
     kept = number[probes] >= 0
     return number[probes][kept], grid[kept]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -121,6 +121,14 @@ class Gap:
         return ""
 
 
+@dataclass(frozen=True)
+class Measures:
+    """What a gap tells of its first array alone: its scales, and what else it takes from it."""
+
+    scales: Array
+    known: Mapping[str, Any]
+
+
 def place_in(axis: int, index: int) -> str:
     """`[:, 3]` for the slice 3 of axis 1, `[..., 3]` for that of a last axis (-1)."""
     return f"[..., {index}]" if axis < 0 else f"[{':, ' * axis}{index}]"
@@ -133,16 +141,25 @@ def gap(
     floor: float = 0.0,
     elementwise: tuple[float, float] | None = None,
     wide: bool = False,
+    measured: dict[int, Measures] | None = None,
 ) -> Gap:
     """The distance between two results of one tensor: an array each, or the same number of them.
 
     floor        the least magnitude that it is judged at
     elementwise  rtol and atol: then each value is judged by itself
     wide         the first is the second in another floating-point type, and may be
+    measured     what is known of the arrays of the first, by their places; filled in here, for
+                 those who compare it with another one
     """
+    measured = {} if measured is None else measured
     if len(before) != len(after):
         return _whole(1.0, f"has {len(after)} tensors, where {FIRST} has {len(before)}")
-    gaps = [_tensor_gap(b, a, floor, elementwise, wide) for b, a in zip(before, after, strict=True)]
+    gaps = [
+        _near_gap(b, a, floor, index, measured) or _tensor_gap(b, a, floor, elementwise, wide)
+        if elementwise is None
+        else _tensor_gap(b, a, floor, elementwise, wide)
+        for index, (b, a) in enumerate(zip(before, after, strict=True))
+    ]
     if len(gaps) == 1:
         return gaps[0]
     # The tensors of a sequence are each judged whole; there may be none.
@@ -176,9 +193,42 @@ def _known(first: Array, spacing: float | None) -> dict[str, Any]:
         values = np.abs(first)
     elif first.dtype.kind == "V":
         values = first.astype(np.float64)
-    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (math.inf, -math.inf)
+    low, high = _ends(values)
+    if not math.isfinite(high - low):
+        low, high = _ends(values[np.isfinite(values)])
     return {"epsilon": spacing, "low": low, "high": high, "size": first.size}
+
+
+def _ends(values: Array) -> tuple[float, float]:
+    """The smallest and the largest value; +inf and -inf where there is none."""
+    return (float(values.min()), float(values.max())) if values.size else (math.inf, -math.inf)
+
+
+def _near_gap(
+    before: Array, after: Array, floor: float, index: int, measured: dict[int, Measures]
+) -> Gap | None:
+    """The gap of two finite arrays of single or double precision, computed in their own type.
+
+    The difference of two numbers is rounded once there, and exact where they are close. None where
+    there is more to it.
+    """
+    dtype = before.dtype
+    if dtype not in (np.float32, np.float64) or after.dtype != dtype or before.shape != after.shape:
+        return None
+    axes = channel_axes(before.shape)
+    with np.errstate(over="ignore", invalid="ignore"):
+        distance = np.asarray(np.subtract(after, before))
+        np.abs(distance, out=distance)
+        distances = _maxima(distance, axes)
+        # Whatever is not finite on either side is not finite here.
+        if not np.isfinite(distances[0]):
+            return None
+        if index not in measured:
+            known = _known(before, epsilon(dtype))
+            measured[index] = Measures(_maxima(np.abs(before, out=distance), axes), known)
+    found = measured[index]
+    least = max(floor, _smallest(dtype))
+    return Gap(distances, found.scales, least, axes, **found.known)
 
 
 def _tensor_gap(
@@ -258,12 +308,28 @@ def channel_axes(shape: tuple[int, ...]) -> tuple[Axis, ...]:
 
 
 def _maxima(values: Array, axes: Sequence[Axis]) -> Array:
-    """The maximum of all values, and behind it those of the slices along each axis."""
-    parts = [np.array([values.max(initial=0.0)])]
-    for axis in axes:
-        kept = axis.axis % values.ndim
-        parts.append(values.max(axis=tuple(a for a in range(values.ndim) if a != kept)))
-    return np.concatenate(parts)
+    """The maximum of all values, and behind it those of the slices along each axis, in float64."""
+    parts = [_slice_maxima(values, axis.axis % values.ndim) for axis in axes]
+    whole = parts[0] if parts else values
+    return np.concatenate([np.array([whole.max(initial=0.0)]), *parts]).astype(np.float64)
+
+
+def _slice_maxima(values: Array, kept: int) -> Array:
+    """The maximum of each slice along an axis.
+
+    In steps that NumPy has a quick loop for: over what lies together, or of long rows.
+    """
+    outer, own = math.prod(values.shape[:kept]), values.shape[kept]
+    inner = math.prod(values.shape[kept + 1 :])
+    if kept < values.ndim - 1:
+        found = values.reshape(outer, own, inner).max(axis=2)
+    elif values.ndim > 2:
+        # Short rows are put side by side, as many as one map has.
+        rows = values.shape[-2]
+        found = values.reshape(-1, rows * own).max(axis=0).reshape(rows, own)
+    else:
+        found = values.reshape(outer, own)
+    return np.asarray(found.max(axis=0))
 
 
 def _special(values: Array) -> Array:

@@ -19,9 +19,9 @@ BEFORE, AFTER, FLOAT64 = "the first model", "the second model", "the first model
 NOISE_MULTIPLE = 8.0
 NOISE_DRAWS = 2
 # So many in all where that is not enough: behind a Relu a channel may have one value left, and two
-# draws of its noise say as much about their luck as about the noise. No more begin after some
-# seconds of them.
-MOST_DRAWS = 16
+# draws of its noise say as much about their luck as about the noise. After the first few,
+# float64 is asked as well. No more begin after some seconds of them.
+FEW_DRAWS, MOST_DRAWS = 4, 16
 DRAWING_SECONDS = 10.0
 
 # Against float64 the second model may be so many times as far off as the first one: of two
@@ -73,12 +73,14 @@ class Judge:
     load      loads a further model, a noisy one or that in float64, under its key; says whether
               it could. It is called only if a tensor is further off than its type allows
     coarsest  the largest ε among the first model's weights
+    draws     whether the first model may draw at random, and give another result each time
     """
 
     worker: Worker
     settings: Settings
     load: Callable[[str], bool]
     coarsest: float
+    draws: bool = True
     unsteady: set[str] = field(default_factory=set)
     _loaded: dict[str, bool] = field(default_factory=dict)
     _exact_seconds: float = 0.0
@@ -92,15 +94,14 @@ class Judge:
         if suspects:
             steady = self._steady(suspects)
             noise: dict[str, Array] = {}
-            for seeds in (range(NOISE_DRAWS), range(NOISE_DRAWS, MOST_DRAWS)):
-                doubted = [s for s in steady if found[s.name].differs]
-                self._add_noise(noise, doubted, seeds)
-                for subject in doubted:
-                    name = subject.name
-                    found[name] = self._widened(found[name], noise.get(name))
-            off = [f for f in (found[s.name] for s in steady) if self._is_number(f)]
-            for judged in self._against_float64(off, noise):
-                found[judged.subject.name] = judged
+            exact = False
+            for seeds in (range(FEW_DRAWS), range(FEW_DRAWS, MOST_DRAWS)):
+                self._allow_noise(found, steady, noise, seeds)
+                off = [f for f in (found[s.name] for s in steady) if self._is_number(f)]
+                exact = exact or self._evaluate(off, noise)
+                if exact or seeds[-1] == MOST_DRAWS - 1:
+                    for judged in self._against_float64(off, noise, exact):
+                        found[judged.subject.name] = judged
         return [f for f in found.values() if f.subject.name not in self.unsteady]
 
     def cap(self, gap: Gap) -> float:
@@ -117,21 +118,35 @@ class Judge:
         for seed in seeds if subjects else ():
             key = noisy_key(seed % NOISE_DRAWS)
             key = key if self._has(key) else BEFORE
-            if not isinstance(self.worker.run(key, seed), Rejection):
+            names = [s.pair.first for s in subjects]
+            if not isinstance(self.worker.run(key, seed, names), Rejection):
                 yield self._gaps(Result(BEFORE), Result(key, seed), subjects)
 
-    def _add_noise(
-        self, noise: dict[str, Array], subjects: Sequence[Subject], seeds: Sequence[int]
+    def _allow_noise(
+        self,
+        found: dict[str, Finding],
+        steady: Sequence[Subject],
+        noise: dict[str, Array],
+        seeds: Sequence[int],
     ) -> None:
+        """Draw noise for what is further off than it may be, as often as that is of use."""
+        for seed in seeds:
+            doubted = [s for s in steady if self._may_be_noise(found[s.name], seed)]
+            self._add_noise(noise, doubted, seed)
+            for subject in doubted:
+                name = subject.name
+                found[name] = self._widened(found[name], noise.get(name))
+
+    def _add_noise(self, noise: dict[str, Array], subjects: Sequence[Subject], seed: int) -> None:
         """Add to `noise` how far rounding moves each subject and its channels on this feed.
 
         Infinite where it moves it by more than a number: a value overflows, a detection is gone.
         """
-        further = seeds[0] >= NOISE_DRAWS
+        further = seed >= NOISE_DRAWS
         if not self.settings.derives or (further and self._drawing_seconds > DRAWING_SECONDS):
             return
         started = time.monotonic()
-        for gaps in self.moves(subjects, seeds):
+        for gaps in self.moves(subjects, [seed]):
             for subject, found in zip(subjects, gaps, strict=True):
                 moves = np.full(1, np.inf) if found.reason else found.relative
                 noise[subject.name] = np.maximum(noise.get(subject.name, np.zeros(1)), moves)
@@ -166,7 +181,8 @@ class Judge:
     def _steady(self, suspects: Sequence[Subject]) -> list[Subject]:
         """Those that the first model reproduces; the others hold random numbers."""
         steady = [s for s in suspects if s.name not in self.unsteady]
-        if isinstance(self.worker.run(BEFORE, AGAIN), Rejection):
+        names = [s.pair.first for s in steady]
+        if not self.draws or isinstance(self.worker.run(BEFORE, AGAIN, names), Rejection):
             return steady
         gaps = self._gaps(Result(BEFORE), Result(BEFORE, AGAIN), steady)
         for subject, found in zip(list(steady), gaps, strict=True):
@@ -190,6 +206,13 @@ class Judge:
         widened[1:][allowed[1:] > cap] = np.inf
         return replace(found, tolerances=widened)
 
+    def _may_be_noise(self, found: Finding, drawn: int) -> bool:
+        """Whether one more draw of the noise may show that it is all that sets the models apart."""
+        if not found.differs or drawn < NOISE_DRAWS:
+            return found.differs
+        # Where it is no number, a draw may be none either; the whole is allowed no more than this.
+        return bool(found.gap.reason or found.gap.relative[0] <= self.cap(found.gap))
+
     def _is_number(self, found: Finding) -> bool:
         """Whether it is off by a number that float64 can judge, and not by the user's limits."""
         gap = found.gap
@@ -201,26 +224,43 @@ class Judge:
         moves = noise.get(found.subject.name)
         return moves is not None and NOISE_MULTIPLE * moves[0] > self.cap(found.gap)
 
-    def _against_float64(
-        self, findings: Sequence[Finding], noise: Mapping[str, Array]
-    ) -> list[Finding]:
-        """The findings, with both models judged by how far they are from float64."""
-        if not findings:
-            return []
-        subjects = [f.subject for f in findings]
-        if self._exact_seconds > EXACT_SECONDS:
-            late = "it is beyond its tolerance, and float64 would take too long another time"
-            return [replace(f, unjudged=late) for f in findings]
+    def _evaluate(self, findings: Sequence[Finding], noise: Mapping[str, Array]) -> bool:
+        """Run the first model in float64 for what it can judge; whether that could be done."""
+        names = [f.subject.pair.first for f in findings if _moves(f, noise) <= HOPELESS]
+        if not names or self._exact_seconds > EXACT_SECONDS:
+            return False
         started = time.monotonic()
-        evaluated = self._has(FLOAT64) and not isinstance(self.worker.run(FLOAT64), Rejection)
+        evaluated = self._has(FLOAT64) and not isinstance(
+            self.worker.run(FLOAT64, names=names), Rejection
+        )
         self._exact_seconds += time.monotonic() - started
-        if not evaluated:
-            return [self._without_float64(f, noise) for f in findings]
+        return evaluated
+
+    def _against_float64(
+        self, findings: Sequence[Finding], noise: Mapping[str, Array], exact: bool
+    ) -> list[Finding]:
+        """The findings, with both models judged by how far they are from float64.
+
+        exact  whether there is a run in float64; without one, only what is hopeless can be told
+        """
+        judged = [
+            self._hopeless(f, _moves(f, noise)) for f in findings if _moves(f, noise) > HOPELESS
+        ]
+        findings = [f for f in findings if _moves(f, noise) <= HOPELESS]
+        if not findings:
+            return judged
+        if not exact:
+            late = self._exact_seconds > EXACT_SECONDS
+            return [*judged, *(self._without_float64(f, noise, late) for f in findings)]
+        subjects = [f.subject for f in findings]
         own = self._gaps(Result(FLOAT64), Result(BEFORE), subjects, wide=True)
         new = self._gaps(Result(FLOAT64), Result(AFTER), subjects, wide=True)
         return [
-            self._by_float64(f, o, n, noise.get(f.subject.name, np.zeros(1)))
-            for f, o, n in zip(findings, own, new, strict=True)
+            *judged,
+            *(
+                self._by_float64(f, o, n, noise.get(f.subject.name, np.zeros(1)))
+                for f, o, n in zip(findings, own, new, strict=True)
+            ),
         ]
 
     def _by_float64(self, found: Finding, own: Gap, new: Gap, noise: Array) -> Finding:
@@ -240,10 +280,13 @@ class Judge:
         apart = np.where(right, np.maximum(apart, found.gap.relative), 0.0)
         return replace(found, tolerances=np.maximum(found.tolerances, apart))
 
-    def _without_float64(self, found: Finding, noise: Mapping[str, Array]) -> Finding:
+    def _without_float64(self, found: Finding, noise: Mapping[str, Array], late: bool) -> Finding:
+        if late:
+            why = "it is beyond its tolerance, and float64 would take too long another time"
+            return replace(found, unjudged=why)
         if not self._is_noise(found, noise):
             return found
-        return self._hopeless(found, float(noise[found.subject.name][0]))
+        return self._hopeless(found, _moves(found, noise))
 
     def _hopeless(self, found: Finding, moves: float) -> Finding:
         why = f"too ill-conditioned to judge: rounding moves it by {moves:.2g} of its magnitude"
@@ -253,6 +296,12 @@ class Judge:
         if key not in self._loaded:
             self._loaded[key] = self.load(key)
         return self._loaded[key]
+
+
+def _moves(found: Finding, noise: Mapping[str, Array]) -> float:
+    """How far rounding moves the whole tensor, as far as that was measured."""
+    moves = noise.get(found.subject.name)
+    return 0.0 if moves is None else float(moves[0])
 
 
 def _usual(off: Array) -> float:

@@ -28,6 +28,7 @@ from onnxac.errors import ModelError
 from onnxac.proof.judging.compare import EPSILON, epsilon
 from onnxac.proof.judging.identity import captured
 from onnxac.proof.running.feeds import noisy
+from onnxac.report.places import all_nodes, called_by, key_of
 from onnxac.storage.wire import point
 
 # Floating-point operands that steer rather than weigh: half an ulp may cost a whole row.
@@ -36,6 +37,14 @@ STEERING = frozenset({"Resize", "Upsample", "Range", "NonMaxSuppression", "OneHo
 # Operators that ONNX Runtime computes to so many digits of their range, which is 1, and which
 # hardly follow their input where they saturate. Not Softmax: its small values are as exact.
 SATURATING = frozenset({"Sigmoid", "Tanh", "Erf"})
+# Standard operators that may give another result each time; of other domains, none is known not to.
+RANDOM = frozenset(
+    {
+        "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial",
+        "Bernoulli", "Dropout",
+    }
+)  # fmt: skip
+STANDARD = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 # cos(PITCH·x + phase) is as good as random from one element to the next, whatever the shape of x.
 PITCH = 12345.678
 # Since then operands are broadcast as they are in NumPy.
@@ -81,6 +90,17 @@ def write_noisy(
         _move_results(copy, rng)
     target.write_bytes(copy.SerializeToString())
     return True
+
+
+def may_draw(model: onnx.ModelProto) -> bool:
+    """Whether a node of the model may draw at random, in bodies and functions too."""
+    functions = {key_of(f) for f in model.functions}
+    graphs = (model.graph.node, *(f.node for f in model.functions))
+    return any(
+        n.op_type in RANDOM or (n.domain not in STANDARD and called_by(n) not in functions)
+        for nodes in graphs
+        for n in all_nodes(nodes)
+    )
 
 
 def _move_results(model: onnx.ModelProto, rng: np.random.Generator) -> None:

@@ -155,9 +155,20 @@ class Worker:
         rejected = _rejection(header)
         return rejected or {name: tuple(s) for name, s in header["shapes"].items()}
 
-    def run(self, key: str, moved: int | None = None) -> Rejection | None:
-        """Run the model `key` on the feed that stands, or on one that is off by a rounding."""
-        request = {"op": "run", "key": key, "moved": moved, "least": self._spacing}
+    def run(
+        self, key: str, moved: int | None = None, names: Sequence[str] | None = None
+    ) -> Rejection | None:
+        """Run the model `key` on the feed that stands, or on one that is off by a rounding.
+
+        names  outputs to keep, if not all; at least one
+        """
+        request = {
+            "op": "run",
+            "key": key,
+            "moved": moved,
+            "least": self._spacing,
+            "names": None if names is None else list(dict.fromkeys(names)),
+        }
         return _rejection(self._ask(request, f"while it ran {self._called.get(key, key)}")[0])
 
     def gaps(

@@ -8,7 +8,8 @@ libraries are loaded:
     {"memory_limit": bytes or null}
     {"op": "load", "key": k, "path": p, "backend": b, "folder": f, "libraries": [], "renamed": {}}
     {"op": "feed", "specs": [...], "fill": {...}, "file": path or null}
-    {"op": "run", "key": k, "moved": seed or null, "least": ε of the move, at least}
+    {"op": "run", "key": k, "moved": seed or null, "least": ε of the move, at least,
+     "names": [outputs to keep] or null}
     {"op": "gaps", "first": [k, seed or null], "second": [...], "pairs": [[name, name, floor]],
      "elementwise": [rtol, atol] or null, "wide": bool}
     {"op": "ranges", "key": k, "axes": {name: axis or null}}
@@ -20,18 +21,17 @@ A feed stands until the next one, and so do the outputs of the runs on it. The r
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onnxac.proof.judging.compare import Gap, gap
+from onnxac.proof.judging.compare import Gap, Measures, gap
 from onnxac.proof.running.feeds import (
     Array,
     Feed,
@@ -42,6 +42,7 @@ from onnxac.proof.running.feeds import (
     perturb,
     read_inputs,
 )
+from onnxac.proof.running.limits import limit_memory
 from onnxac.proof.running.messages import receive, send
 
 # "Non-zero status code returned while running Gemm node. Name:'fc' Status Message: ..."
@@ -54,7 +55,8 @@ UNKNOWN = re.compile(r"is not a registered function/op|No Op registered for|No o
 EXHAUSTED = re.compile(r"bad_alloc|[Ff]ailed to allocate|[Uu]nable to allocate|out of memory")
 
 Outputs = dict[str, list[Array]]
-Runner = Callable[[dict[str, Feed]], Outputs]
+# Takes feeds, and the outputs to compute; all where none are named.
+Runner = Callable[[dict[str, Feed], Sequence[str] | None], Outputs]
 Run = tuple[str, int | None]
 
 
@@ -86,22 +88,28 @@ def runtime(path: str, folder: str | None, libraries: list[str]) -> Runner:
         source = Path(path).read_bytes()
     session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     names = [o.name for o in session.get_outputs()]
-    return lambda feeds: _as_lists(names, session.run(names, feeds))
+
+    def run(feeds: dict[str, Feed], wanted: Sequence[str] | None) -> Outputs:
+        made = list(wanted or names)
+        return _as_lists(made, session.run(made, feeds))
+
+    return run
 
 
 def reference(path: str, folder: str | None, wide: bool) -> Runner:
     """A model in onnx's reference evaluator; `wide`: all of its floats are float64."""
-    from onnxac.proof.running.reference import read_evaluator
+    from onnxac.proof.running.reference import evaluate, read_evaluator
 
     evaluator = read_evaluator(path, folder, wide)
     names = list(evaluator.output_names)
 
-    def run(feeds: dict[str, Feed]) -> Outputs:
+    def run(feeds: dict[str, Feed], wanted: Sequence[str] | None) -> Outputs:
+        made = list(wanted or names)
         if wide:
             feeds = {name: _widened(feed) for name, feed in feeds.items()}
         # Overflow and 0/0 are results here, to be compared like any other.
         with np.errstate(all="ignore"):
-            return _as_lists(names, list(evaluator.run(None, feeds)))
+            return _as_lists(made, evaluate(evaluator, feeds, made))
 
     return run
 
@@ -135,6 +143,8 @@ class _Server:
         self._renamed: dict[str, dict[str, str]] = {}
         self._feeds: dict[str, Feed] = {}
         self._outputs: dict[Run, Outputs] = {}
+        # Of the first tensor of a comparison, until that is made anew.
+        self._measured: dict[tuple[Run, str], dict[int, Measures]] = {}
 
     def answer(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
         operation = {
@@ -160,6 +170,7 @@ class _Server:
     def _feed(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
         # The old ones are given up first: two sets need not fit.
         self._outputs.clear()
+        self._measured.clear()
         self._feeds = {}
         specs = [_spec(s) for s in request["specs"]]
         if request["file"] is not None:
@@ -182,11 +193,17 @@ class _Server:
             feeds = perturb(feeds, moved, request["least"])
         names = self._renamed[key]
         feeds = {names.get(name, name): feed for name, feed in feeds.items()}
-        self._outputs[key, moved] = self._models[key](feeds)
+        for old in [k for k in self._measured if k[0] == (key, moved)]:
+            del self._measured[old]
+        # What was made before is given up first, and of moved feeds one is held at a time.
+        for other in [r for r in self._outputs if r == (key, moved) or r[1] is not None]:
+            del self._outputs[other]
+        self._outputs[key, moved] = self._models[key](feeds, request["names"])
         return {"ok": True}, {}
 
     def _gaps(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
-        first, second = (self._outputs[tuple(request[w])] for w in ("first", "second"))
+        runs: list[Run] = [(k, m) for k, m in (request["first"], request["second"])]
+        first, second = (self._outputs[r] for r in runs)
         headers, arrays = [], {}
         for index, (before, after, floor) in enumerate(request["pairs"]):
             found = gap(
@@ -195,6 +212,7 @@ class _Server:
                 floor=floor,
                 elementwise=request["elementwise"],
                 wide=request["wide"],
+                measured=self._measured.setdefault((runs[0], before), {}),
             )
             headers.append(_described(found))
             arrays[f"{index}.distances"] = found.distances
@@ -291,37 +309,6 @@ def _failure(error: Exception) -> dict[str, Any]:
     }
 
 
-def _limit_memory(limit: int | None) -> None:
-    # Elsewhere the system does not hold a limit on address space (macOS), or has none
-    # (Windows); the parent refuses an explicit limit there.
-    if not sys.platform.startswith("linux"):
-        return
-    import resource
-
-    # If memory runs out all the same, the kernel shall end this process, not its parent.
-    # Some containers refuse this: then the limit below is what there is.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
-    page = os.sysconf("SC_PAGE_SIZE")
-    # The interpreter and the libraries are mapped already; the limit is for the models.
-    base = int(Path("/proc/self/statm").read_text().split()[0]) * page
-    wanted = base + (limit if limit is not None else _free() * 3 // 4)
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
-def _free() -> int:
-    """Bytes of memory that are to be had, of the machine and of the container."""
-    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        found.append(next(int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable")))
-    with contextlib.suppress(OSError, ValueError):
-        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return min(found)
-
-
 def main() -> None:
     """Serve requests until stdin ends."""
     requests = sys.stdin.buffer
@@ -335,7 +322,7 @@ def main() -> None:
         wanted, _ = receive(requests)
     except EOFError:
         return
-    _limit_memory(wanted["memory_limit"])
+    limit_memory(wanted["memory_limit"])
     send(replies, {"ok": True, "version": onnxruntime.__version__})
     server = _Server()
     while True:
