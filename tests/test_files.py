@@ -22,7 +22,7 @@ from onnxac.graph.model import assemble
 from onnxac.pipeline import Options, optimize, optimize_file
 from onnxac.storage.disk import PREFIX, Workspace
 from onnxac.storage.draft import Draft
-from onnxac.storage.files import data_range, external_tensors, read
+from onnxac.storage.files import data_range, external_tensors, read, read_lazily
 
 QUICK = Options(verify=False)
 
@@ -401,3 +401,11 @@ def test_an_output_without_a_shape_hides_nothing(source: Path, old: Path) -> Non
     onnx.save(model, source)
     with pytest.raises(ModelError, match="SSA"):
         read(source)
+
+
+def test_weights_of_a_megabyte_stay_in_their_file(tmp_path: Path) -> None:
+    """They are not held in memory twice, and the checker needn't read them."""
+    model = acnet()
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(2**18, np.float32), "spare"))
+    onnx.save(model, tmp_path / "in.onnx")
+    assert "spare" in {t.name for t in external_tensors(read_lazily(tmp_path / "in.onnx"))}

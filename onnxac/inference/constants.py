@@ -120,11 +120,19 @@ class Constants(TensorTypes):
         """Whether a constant is computed from quantized values."""
         return any(traits(n.op_type).quantizes for n in self._chain(name)[0])
 
-    def chain_bytes(self, name: str) -> int:
-        """What the nodes and leaves that compute a constant, and nothing else, take in the file."""
+    def chain_size(self, name: str) -> tuple[int, int]:
+        """The nodes and leaves that compute a constant, and nothing else.
+
+        Returns what they take in the file, and how many of the nodes do more than hold a value.
+        """
         nodes, leaves, _ = self._chain(name)
         own = (i for i in leaves if i not in self.shared)
-        return sum(int(n.ByteSize()) for n in nodes) + sum(self.nbytes(i) or 0 for i in own)
+        taken = sum(int(n.ByteSize()) for n in nodes) + sum(self.nbytes(i) or 0 for i in own)
+        return taken, sum(n.op_type != "Constant" for n in nodes)
+
+    def weight_bytes(self) -> int:
+        """What the initializers take."""
+        return sum(self.nbytes(i) or 0 for i in self._initializers)
 
     def type_reads(self, name: str) -> set[str]:
         """Activations of which a constant's computation reads the type or the shape."""

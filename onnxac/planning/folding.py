@@ -1,7 +1,8 @@
 """Constant subgraphs that exporters leave behind, as initializers.
 
-A computed constant is stored where that does not enlarge the file: an Expand of a number to
-a large tensor stays an Expand.
+A computed constant is stored where that hardly enlarges the file: an Expand of a number to
+a large tensor stays an Expand, but the anchors of a detector, which take a dozen nodes to compute,
+are stored.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import onnx_graphsurgeon as gs
 from onnxac.inference.facts import Facts
 from onnxac.inference.stored import Values
 
-# Bytes that a stored constant may add to the file, beyond what its own nodes and leaves took.
+# Bytes that a stored constant may add to the file, beyond what its own nodes and leaves took,
 _SLACK = 256
+# or, for each node that computes it, so many, up to this share of what the weights take.
+_SLACK_PER_NODE = 2048
+_SHARE = 1 / 256
 
 
 class Folding:
@@ -27,6 +31,7 @@ class Folding:
     def __init__(self, facts: Facts, fixed: frozenset[str]) -> None:
         self._facts, self._fixed = facts, fixed
         self._worth: dict[str, bool] = {}
+        self._most = facts.weight_bytes() * _SHARE
 
     @property
     def is_needed(self) -> bool:
@@ -45,8 +50,9 @@ class Folding:
         if self._facts.is_dequantized(name):
             # What is not merged stays quantized.
             return False
-        saved, size = self._facts.chain_bytes(name), self._facts.nbytes(name)
-        return size is not None and size <= saved + _SLACK and self._facts.value(name) is not None
+        (saved, nodes), size = self._facts.chain_size(name), self._facts.nbytes(name)
+        slack = max(_SLACK, min(nodes * _SLACK_PER_NODE, self._most))
+        return size is not None and size <= saved + slack and self._facts.value(name) is not None
 
     def value(self, name: str) -> Values:
         """The constant that `stores` said yes to."""

@@ -57,7 +57,7 @@ def _sum(editor: Editor, *constants: gs.Tensor) -> NDArray[Any] | None:
     """The sum, where it takes no more of a file than what it is made of."""
     facts = editor.facts
     taken = sum(
-        facts.chain_bytes(c.name) if facts.is_made(c.name) else facts.nbytes(c.name) or 0
+        facts.chain_size(c.name)[0] if facts.is_made(c.name) else facts.nbytes(c.name) or 0
         for c in constants
     )
     values = [facts.value(c.name) for c in constants]

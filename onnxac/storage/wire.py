@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, TensorProto
 
 # Files from this size on are worth it.
-LARGE_FILE = 2**26
+LARGE_FILE = 2**20
 # Weights from this size on are left where they are.
 LARGE_TENSOR = 1024
 # The most that one message may hold.
@@ -43,37 +43,46 @@ def skim(path: Path) -> ModelProto:
     Raises DecodeError where it is no model, OSError where it can't be read.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        model, tensors = ModelProto(), list[TensorProto]()
         rest = bytearray()
         for number, start, value, end in _fields(data, 0, len(data)):
             if number != _GRAPH:
                 rest += data[start:end]
                 continue
-            graph = bytearray()
-            for inner, first, body, last in _fields(data, value, end):
-                if inner == _INITIALIZER:
-                    tensors.append(_tensor(data, body, last, path.name))
-                else:
-                    graph += data[first:last]
+            graph = _skimmed(data, value, end, path.name)
             # An empty graph is a graph, too; one that comes in pieces is merged.
             rest += _delimited(_GRAPH, len(graph)) + graph
+        model = ModelProto()
         model.ParseFromString(bytes(rest))
-        model.graph.initializer.extend(tensors)
     return model
 
 
-def _tensor(data: mmap.mmap, start: int, end: int, location: str) -> TensorProto:
-    tensor, rest = TensorProto(), bytearray()
+def _skimmed(data: mmap.mmap, start: int, end: int, location: str) -> bytearray:
+    """A graph's bytes, its large weights replaced by references; the rest is copied in runs."""
+    graph, copied = bytearray(), start
+    for number, first, value, last in _fields(data, start, end):
+        if number == _INITIALIZER and last - value >= LARGE_TENSOR:
+            left = _without_values(data, value, last, location)
+            if left is not None:
+                graph += data[copied:first] + _delimited(_INITIALIZER, len(left)) + left
+                copied = last
+    return graph + data[copied:end]
+
+
+def _without_values(data: mmap.mmap, start: int, end: int, location: str) -> bytes | None:
+    """A tensor's bytes with a reference in place of its values; None where they are few."""
+    rest = bytearray()
     left: tuple[int, int] | None = None
     for number, first, value, last in _fields(data, start, end):
         if number == _RAW_DATA and last - value >= LARGE_TENSOR:
             left = value, last - value
         else:
             rest += data[first:last]
+    if left is None:
+        return None
+    tensor = TensorProto()
     tensor.ParseFromString(bytes(rest))
-    if left is not None:
-        point(tensor, location, *left)
-    return tensor
+    point(tensor, location, *left)
+    return bytes(tensor.SerializeToString())
 
 
 def _fields(data: mmap.mmap, start: int, end: int) -> Fields:
