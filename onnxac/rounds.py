@@ -2,7 +2,7 @@
 
 What stands between two operators may be in the way of a merge until another one took it in: two
 Reshapes that a sum brought together, the Transposes around an activation. So where a round moved
-axes, another one looks at what came of it. Each change is told as one, from the model that was
+axes or Casts, another one looks at what came of it. Each change is told as one, from the model that was
 read to the last one: what a round made of what the round before had made is the same change.
 """
 
@@ -21,6 +21,8 @@ from onnxac.report import Branch, FusedOperator, Fusion, NodeRef, Report
 from onnxac.report.places import all_nodes
 from onnxac.stages import fused as once
 
+# Kinds of rewrites that bring together what was apart.
+_MOVING = {"layout", "casts"}
 # Enough for whatever was seen; each round leaves fewer nodes, or is the last.
 _MOST = 4
 
@@ -43,9 +45,9 @@ def fused(
     if store is not None or options.equalize:
         return result, report
     known = _nodes_of(read)
-    more = report.fusions
+    latest = report
     for _ in range(_MOST - 1):
-        if not any("layout" in f.kinds for f in more):
+        if not _moved(latest):
             break
         model = from_proto(result, original.folder)
         # A name of the model that was read stands for what it stood for there.
@@ -56,8 +58,14 @@ def fused(
         if not (found.fusions or found.folded or found.idle or found.repeated):
             break
         left = _nodes_of(again)
-        result, report, more = again, _joined(report, found, known, left), found.fusions
+        result, report, latest = again, _joined(report, found, known, left), found
     return result, report
+
+
+def _moved(report: Report) -> bool:
+    """Whether anything was moved to where it may meet something else."""
+    turns = {m.stats.ops.get("Transpose", 0) for m in (report.before, report.after)}
+    return len(turns) > 1 or any(not _MOVING.isdisjoint(f.kinds) for f in report.fusions)
 
 
 def _nodes_of(model: ModelProto) -> set[NodeRef]:

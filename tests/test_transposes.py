@@ -87,6 +87,48 @@ def test_activations_of_several_operators(activation: list[NodeProto]) -> None:
     assert operators(before)["Transpose"] == 2
 
 
+def test_branches_that_are_joined_channels_last() -> None:
+    """JAX: a Concat of what convolutions make, and a normalization in the order of convolutions."""
+    before = model(
+        [
+            *conv("x", "a", "w"),
+            *conv("x", "b", "v"),
+            node("Concat", "a b", "c", axis=-1),
+            node("Transpose", "c", "t", perm=TO_FIRST),
+            node("Mul", "t s", "m"),
+            node("Transpose", "m", "d", perm=TO_LAST),
+            node("Relu", "d", "r"),
+            node("Transpose", "r", "y", perm=TO_FIRST),
+        ],
+        ("N", 5, 5, 4),
+        w=integers(4, 4, 3, 3),
+        v=integers(4, 4, 3, 3, seed=1),
+        s=integers(8, 1, 1, seed=2),
+    )
+    assert operators(before, *BATCHES) == Counter({"Transpose": 1, "Conv": 1, "Relu": 1})
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, 3])
+def test_a_join_along_any_axis(axis: int) -> None:
+    """It is along another one where the Transposes around it go."""
+    before = model(
+        [
+            *conv("x", "a", "w"),
+            node("Relu", "a", "p"),
+            *conv("x", "b", "v"),
+            node("Sigmoid", "b", "q"),
+            node("Concat", "p q", "c", axis=axis),
+            node("Transpose", "c", "y", perm=TO_FIRST),
+        ],
+        (2, 5, 5, 4),
+        w=integers(4, 4, 3, 3),
+        v=integers(4, 4, 3, 3, seed=1),
+    )
+    found = operators(before)
+    assert found["Transpose"] == 1
+    assert found["Concat"] == 1
+
+
 def test_a_residual() -> None:
     """The sum reads what the convolution reads transposed: it is one with it."""
     before = model(

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from onnx import NodeProto
 
 from onnxac.graph.model import Model
 from onnxac.graph.names import Names
@@ -36,7 +37,7 @@ class Editor:
         left: Collection[str],
         without: frozenset[str],
     ) -> None:
-        self._without = without
+        self._model, self._without = model, without
         self.graph, self.facts, self.left = model.graph, facts, left
         self._fixed = named.union(left)
         self.name = Names(model).unique
@@ -91,6 +92,18 @@ class Editor:
         if dtype is not None and shape is not None:
             self.facts.define(made.name, self.facts.type_of(dtype, [shape[i] for i in order]))
         return made
+
+    def turn_axis(self, node: gs.Node, axis: int) -> None:
+        """Let a node work along another axis."""
+        node.attrs["axis"] = axis
+        origin = self._model.origin(node)
+        if origin is not None:
+            changed = NodeProto()
+            changed.CopyFrom(origin)
+            for attribute in changed.attribute:
+                if attribute.name == "axis":
+                    attribute.i = axis
+            self._model.adopt(node, changed)
 
     def position(self, node: gs.Node) -> int:
         """The node's place in the graph."""

@@ -1,4 +1,4 @@
-"""Elementwise operators between a Transpose and its opposite, in the order of axes outside.
+"""Elementwise operators and Concats between a Transpose and its opposite, in the outer order.
 
     Transpose → u → Transpose  =  u        u elementwise, the orders opposite
 
@@ -91,6 +91,8 @@ def _turns(node: gs.Node, perm: tuple[int, ...]) -> bool:
 
 
 def _bends(editor: Editor, node: gs.Node) -> bool:
+    if node.op == "Concat":
+        return True
     flowing = sum(not editor.facts.is_constant(t.name) for t in node.inputs)
     return node.op not in _SUMS and (node.op not in _PRODUCTS or flowing > 1)
 
@@ -105,6 +107,8 @@ def _flowing(editor: Editor, node: gs.Node, rank: int) -> list[gs.Tensor] | None
         return None
     if traits(node.op).elementwise:
         return [node.inputs[0]] if editor.is_unary(node) else None
+    if node.op == "Concat":
+        return list(node.inputs) if _joins(editor, node, rank) else None
     if node.op not in (*_SUMS, *_PRODUCTS, *_BENT) or len(node.outputs) != 1:
         return None
     shape = editor.facts.shape(node.outputs[0].name)
@@ -114,6 +118,16 @@ def _flowing(editor: Editor, node: gs.Node, rank: int) -> list[gs.Tensor] | None
     if not found or any(editor.facts.shape(t.name) != shape for t in found):
         return None
     return None if any(not _can_turn(editor, t, rank) for t in held) else found
+
+
+def _joins(editor: Editor, node: gs.Node, rank: int) -> bool:
+    """Whether a Concat says which of so many axes it is along, and what it joins is computed."""
+    axis = node.attrs.get("axis")
+    return (
+        isinstance(axis, int)
+        and -rank <= axis < rank
+        and not any(editor.facts.is_constant(t.name) for t in node.inputs)
+    )
 
 
 def _can_turn(editor: Editor, constant: gs.Tensor, rank: int) -> bool:
@@ -158,6 +172,8 @@ def _move(editor: Editor, region: _Region) -> None:
         inner[out.name] = _known(editor, region, out) or editor.turned(out, region.back)
     for node in region.nodes.values():
         out = node.outputs[0]
+        if node.op == "Concat":
+            editor.turn_axis(node, region.perm[node.attrs["axis"]])
         for at, tensor in enumerate(node.inputs):
             if tensor.name in inner:
                 node.inputs[at] = inner[tensor.name]
