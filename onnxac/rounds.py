@@ -2,8 +2,8 @@
 
 What stands between two operators may be in the way of a merge until another one took it in: two
 Reshapes that a sum brought together, the Transposes around an activation. So where a round moved
-axes or Casts, another one looks at what came of it. Each change is told as one, from the model that was
-read to the last one: what a round made of what the round before had made is the same change.
+axes or Casts, another one looks at what came of it. Each change is told as one, from the model that
+was read to the last one: what a round made of what the round before had made is the same change.
 """
 
 from __future__ import annotations

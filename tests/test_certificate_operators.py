@@ -52,6 +52,8 @@ OPERATORS: dict[str, tuple[tuple[int, ...], list[Any], dict[str, Any]]] = {
     "SpaceToDepth-": ((1, 2, 4, 6), [], {"blocksize": 2}),
     "DepthToSpace-dcr": ((1, 8, 2, 3), [], {"blocksize": 2}),
     "DepthToSpace-crd": ((1, 8, 2, 3), [], {"blocksize": 2, "mode": "CRD"}),
+    "Tile-": ((2, 1, 4), [np.array([1, 3, 2])], {}),
+    "GatherND-": ((4, 3, 5), [np.array([[[1, 2], [3, 0]], [[0, 1], [1, -1]]])], {}),
     "Reshape-": ((2, 3, 4), [np.array([0, -1])], {}),
     "Slice-": (
         (1, 3, 8, 9),

@@ -228,3 +228,50 @@ def test_random_regions(seed: int, steps: int) -> None:
     before = model(drawn.nodes, (2, 5, 5, 4), FLOAT, **drawn.held)
     after, _ = same(before)
     assert len(after.graph.node) <= len(before.graph.node)
+
+
+def test_an_upsampling_that_is_channels_last() -> None:
+    """Keras: each axis is repeated by Unsqueeze, Tile and Reshape; it is one Resize, and folds as one."""
+    nodes, source = [], "x"
+    for axis, times in ((2, "rows"), (3, "columns")):
+        nodes += [
+            node("Unsqueeze", f"{source} at{axis}", f"u{axis}"),
+            node("Tile", f"u{axis} {times}", f"t{axis}"),
+            node("Reshape", f"t{axis} to{axis}", f"r{axis}"),
+        ]
+        source = f"r{axis}"
+    before = model(
+        [*nodes, *conv(source, "y", "w")],
+        ("N", 5, 5, 4),
+        at2=np.array([2]),
+        at3=np.array([3]),
+        rows=np.array([1, 1, 2, 1, 1]),
+        columns=np.array([1, 1, 1, 2, 1]),
+        to2=np.array([-1, 10, 5, 4]),
+        to3=np.array([-1, 10, 10, 4]),
+        w=integers(4, 4, 3, 3),
+    )
+    assert operators(before, *BATCHES) == Counter({"Transpose": 2, "ConvTranspose": 1})
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["of the input", "of a result"])
+def test_a_crop_by_places_that_is_channels_last(inside: bool) -> None:
+    """JAX: x[:, 1:-1, 1:-1] is a GatherND between two Transposes."""
+    rows, columns = np.meshgrid([1, 2, 3], [1, 2, 3], indexing="ij")
+    crop = [
+        node("Transpose", "x" if inside else "b", "f", perm=[1, 2, 0, 3]),
+        node("GatherND", "f places", "g"),
+        node("Transpose", "g", "h", perm=[2, 0, 1, 3]),
+    ]
+    if inside:
+        branch = [*crop, *conv("h", "b", "v", 0)]
+    else:
+        branch = [*conv("x", "b", "v", 0), *crop]
+    before = model(
+        [*conv("x", "a", "w", 0), *branch, node("Add", f"a {'b' if inside else 'h'}", "y")],
+        ("N", 5, 5, 4),
+        places=np.stack([rows, columns], -1),
+        w=integers(4, 4, 3, 3),
+        v=integers(4, 4, 1, 1, seed=1),
+    )
+    assert operators(before, *BATCHES) == Counter({"Transpose": 2, "Conv": 1})

@@ -82,12 +82,14 @@ _TABLE: dict[str, Traits] = {
     "Slice": Traits(moves=(0,)),
     "Concat": Traits(moves=None),
     "Gather": Traits(moves=(0,)),
+    "GatherND": Traits(moves=(0,)),
     "Reshape": Traits(moves=(0,)),
     "Identity": Traits(moves=(0,)),
     "Squeeze": Traits(moves=(0,)),
     "Unsqueeze": Traits(moves=(0,)),
     "Flatten": Traits(moves=(0,)),
     "Expand": Traits(moves=(0,)),
+    "Tile": Traits(moves=(0,)),
     "Where": Traits(moves=(1, 2)),
 }
 _NONE = Traits()

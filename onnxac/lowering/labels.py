@@ -35,22 +35,23 @@ class Located:
 
 
 def locate(
-    labels: Integers, copied: Flags, values: Array, shape: tuple[int, ...]
+    labels: Integers, copied: Flags, values: Array, shape: tuple[int, ...], lead: int = 2
 ) -> Located | None:
     """Axes and fill that put the labels where they are; None where none do.
 
     labels  [N, C, *P]: number of the source element that each output element is
     copied  which output elements are source elements; the others hold `values`
     shape   [N, C, *L] of the source
+    lead    axes that stay as they are: 1 for [N, *L, C]
     """
     out = labels.shape
-    if out[:2] != shape[:2] or not copied.any():
+    if out[:lead] != shape[:lead] or not copied.any():
         return None
     positions = np.unravel_index(np.where(copied, labels, 0), shape)
     axes: list[Axis] = []
     inside = np.ones(out, bool)
-    expected = [np.arange(n).reshape(_along(i, len(out))) for i, n in enumerate(out[:2])]
-    for i in range(2, len(out)):
+    expected = [np.arange(n).reshape(_along(i, len(out))) for i, n in enumerate(out[:lead])]
+    for i in range(lead, len(out)):
         others = tuple(k for k in range(len(out)) if k != i)
         present = np.asarray(copied.any(axis=others))
         line = np.where(copied, positions[i], -1).max(axis=others)
@@ -63,7 +64,9 @@ def locate(
     right = np.ravel_multi_index(tuple(np.broadcast_arrays(*expected)), shape)
     if not np.array_equal(copied, inside) or not np.array_equal(labels[copied], right[inside]):
         return None
-    fill = _fill(values, inside)
+    # Without an axis of channels one constant is all there may be.
+    whole = out if lead == 2 else (out[0], 1, *out[1:])
+    fill = _fill(values.reshape(whole), inside.reshape(whole))
     return None if fill is None else Located(tuple(axes), fill if np.any(fill) else None)
 
 

@@ -35,8 +35,8 @@ from onnxac.lowering.labels import Located, locate
 from onnxac.lowering.trials import Sizes, TrialSizes
 
 # A region without any of these is lowered operator by operator.
-_TELLING = {"ScatterND", "ScatterElements", "Concat", "Where", "Gather"}
-_TELLING_WITH_RESHAPE = {"Transpose", "Expand"}
+_TELLING = {"ScatterND", "ScatterElements", "Concat", "Where", "Gather", "GatherND"}
+_TELLING_WITH_RESHAPE = {"Transpose", "Expand", "Tile"}
 _MAX_NODES = 20_000
 # So many nodes are looked at for regions, as a multiple of the graph's and beside it. A chain in
 # which no region begins anywhere would be looked at once from each of its nodes; in all exports
@@ -114,21 +114,37 @@ class Regions:
     def _region(self, head: gs.Node) -> Region | None:
         nodes, source = self._trace(head)
         self._left -= len(nodes)
-        if source is None or not _tells(nodes):
+        if source is None:
             return None
+        while _tells(nodes):
+            found = self._found(head, nodes, source)
+            first = [n for n in nodes if any(t.name == source for t in n.inputs)]
+            if found is not None or len(first) != 1 or first[0].op != "Transpose":
+                return found
+            # Another order of axes is not theirs: they may begin behind it.
+            nodes = [n for n in nodes if n is not first[0]]
+            source = first[0].outputs[0].name
+        return None
+
+    def _found(self, head: gs.Node, nodes: list[gs.Node], source: str) -> Region | None:
+        """What the nodes do with the source, if that can be said."""
         tensor = head.outputs[0].name
         shape, output = self._facts.shape(source), self._facts.shape(tensor)
         if shape is None or output is None or len(shape) != len(output) or len(shape) < 3:
             return None
-        if shape[0] != output[0] or not isinstance(shape[1], int):
+        if shape[0] != output[0]:
             return None
         step = self._context.step(head)
         terms: tuple[Term, ...] | None = None
         if shape[1] == output[1]:
+            if not isinstance(shape[1], int):
+                return None
             terms = self._displaced(self._located(tensor, source, nodes), source, shape[1], step)
+        elif shape[-1] == output[-1]:
+            terms = self._displaced(self._located(tensor, source, nodes, 1), source, None, step)
         repeats = any(a.sampling for t in terms or () for a in t.axes or ())
         kind = "upsample" if repeats else "borders"
-        if terms is None:
+        if terms is None and isinstance(shape[1], int):
             terms = self._arranged(tensor, source, nodes, step)
             strides = any(a.stride > 1 for t in terms or () for a in t.axes or ())
             kind = "focus" if strides else "shuffles"
@@ -140,13 +156,16 @@ class Regions:
 
     @staticmethod
     def _displaced(
-        located: Located | None, source: str, channels: int, step: int
+        located: Located | None, source: str, channels: int | None, step: int
     ) -> tuple[Term, ...] | None:
-        """The term of a crop or an extension."""
+        """The term of a crop or an extension; None of `channels` where they are the last axis."""
         if located is None:
             return None
-        term = moved(source, (Axis(), Axis(), *located.axes), step)
+        lead = (Axis(),) if channels is None else (Axis(), Axis())
+        term = moved(source, (*lead, *located.axes), step)
         if located.fill is not None:
+            if channels is None:
+                return None
             mixed = term.mixing(1, channels)
             assert isinstance(mixed, Term)
             term = replace(mixed, fill=Lazy.of(located.fill))
@@ -214,15 +233,20 @@ class Regions:
 
     # What the labels say.
 
-    def _located(self, tensor: str, source: str, nodes: list[gs.Node]) -> Located | None:
-        """The region's geometry, if it is the same at all sizes at which it can be computed."""
+    def _located(
+        self, tensor: str, source: str, nodes: list[gs.Node], lead: int = 2
+    ) -> Located | None:
+        """The region's geometry, if it is the same at all sizes at which it can be computed.
+
+        lead  axes that stay as they are: the batch, and the channels where they come next
+        """
         region = frozenset(id(n) for n in nodes)
         found: Located | None = None
         if not self._trials.tell(nodes, source):
             return None
         for sizes in self._trials.varied(nodes, source):
             try:
-                here = self._at(tensor, source, sizes, region)
+                here = self._at(tensor, source, sizes, region, lead)
             except RejectedError:
                 continue
             if here is None or (found is not None and not here.equals(found)):
@@ -264,10 +288,14 @@ class Regions:
         assert output is not None
         return selections(found, lines, source, (int(str(output[1])), int(str(shape[1]))), step)
 
-    def _at(self, tensor: str, source: str, sizes: Sizes, region: frozenset[int]) -> Located | None:
+    def _at(
+        self, tensor: str, source: str, sizes: Sizes, region: frozenset[int], lead: int
+    ) -> Located | None:
         """What the labels say at some sizes."""
         seen = self._labels.seen(tensor, source, sizes, region)
-        return None if seen is None else locate(seen.labels, seen.copied, seen.values, seen.shape)
+        if seen is None:
+            return None
+        return locate(seen.labels, seen.copied, seen.values, seen.shape, lead)
 
 
 def _tells(nodes: Sequence[gs.Node]) -> bool:

@@ -132,6 +132,21 @@ def expand(call: Call) -> Array:
     return np.broadcast_to(array, (*lead, *whole))
 
 
+def tile(call: Call) -> Array:
+    """Tile."""
+    x = call.value(0)
+    return np.tile(x.array, (*(1,) * x.live, *(int(n) for n in call.constant(1).reshape(-1))))
+
+
+def gather_nd(call: Call) -> Array:
+    """GatherND at constant places, without batches."""
+    if call.get("batch_dims", 0):
+        raise UnknownOperatorError("GatherND with batches")
+    x = call.value(0)
+    where = np.moveaxis(call.constant(1).astype(np.int64), -1, 0)
+    return np.asarray(x.array[(*(slice(None),) * x.live, *where)])
+
+
 def widths(call: Call, rank: int) -> list[tuple[int, int]]:
     """How many cells a Pad adds before and behind each axis."""
     pads = call.ints("pads" if "pads" in call.attributes else "paddings", 1)
@@ -240,7 +255,9 @@ MOVING: dict[str, Callable[[Call], Array | list[Array]]] = {
     "Split": split,
     "Slice": cut,
     "Gather": gather,
+    "GatherND": gather_nd,
     "Expand": expand,
+    "Tile": tile,
     "Pad": pad,
     "Where": choose,
     "ScatterND": scatter,

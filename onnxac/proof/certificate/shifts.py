@@ -194,6 +194,18 @@ def _gathered(t: Scope, call: Call, own: Sequence[Axes], *_: Any) -> list[Axes]:
     return [(*own[0][:at], *call.constant(1).shape, *own[0][at + 1 :])]
 
 
+def _gathered_at(t: Scope, call: Call, own: Sequence[Axes], *_: Any) -> list[Axes]:
+    places = call.constant(1).shape
+    for axis in own[0][: places[-1]]:
+        t.mix(axis)
+    return [(*places[:-1], *own[0][places[-1] :])]
+
+
+def _tiled(t: Scope, call: Call, own: Sequence[Axes], *_: Any) -> list[Axes]:
+    times = (int(n) for n in call.constant(1).reshape(-1))
+    return [tuple(a if n == 1 else t.mix(a) * n for a, n in zip(own[0], times, strict=True))]
+
+
 def _expanded(
     t: Scope, call: Call, own: Sequence[Axes], names: Sequence[str], fixed: frozenset[str]
 ) -> list[Axes]:
@@ -314,7 +326,9 @@ SHIFTS: dict[str, Rule] = {
     "Split": _split,
     "Slice": _sliced,
     "Gather": _gathered,
+    "GatherND": _gathered_at,
     "Expand": _expanded,
+    "Tile": _tiled,
     "Pad": _padded,
     "ScatterND": _scattered,
     "SpaceToDepth": _blocks,
