@@ -231,7 +231,7 @@ def test_random_regions(seed: int, steps: int) -> None:
 
 
 def test_an_upsampling_that_is_channels_last() -> None:
-    """Keras: each axis is repeated by Unsqueeze, Tile and Reshape; it is one Resize, and folds as one."""
+    """Keras: each axis is repeated by Unsqueeze, Tile and Reshape; it folds as one Resize."""
     nodes, source = [], "x"
     for axis, times in ((2, "rows"), (3, "columns")):
         nodes += [
@@ -263,10 +263,7 @@ def test_a_crop_by_places_that_is_channels_last(inside: bool) -> None:
         node("GatherND", "f places", "g"),
         node("Transpose", "g", "h", perm=[2, 0, 1, 3]),
     ]
-    if inside:
-        branch = [*crop, *conv("h", "b", "v", 0)]
-    else:
-        branch = [*conv("x", "b", "v", 0), *crop]
+    branch = [*crop, *conv("h", "b", "v", 0)] if inside else [*conv("x", "b", "v", 0), *crop]
     before = model(
         [*conv("x", "a", "w", 0), *branch, node("Add", f"a {'b' if inside else 'h'}", "y")],
         ("N", 5, 5, 4),
