@@ -272,3 +272,72 @@ def test_a_crop_by_places_that_is_channels_last(inside: bool) -> None:
         v=integers(4, 4, 1, 1, seed=1),
     )
     assert operators(before, *BATCHES) == Counter({"Transpose": 2, "Conv": 1})
+
+
+def test_a_gate_of_means() -> None:
+    """JAX: squeeze and excitation, whose means are over axes that are channels last."""
+    before = model(
+        [
+            *conv("x", "a", "w"),
+            node("ReduceMean", "a", "m", axes=[1, 2]),
+            node("Transpose", "m", "t", perm=TO_FIRST),
+            node("Conv", "t v", "c"),
+            node("Transpose", "c", "d", perm=TO_LAST),
+            node("Relu", "d", "g"),
+            node("Mul", "a g", "y"),
+        ],
+        ("N", 4, 4, 4),
+        FLOAT,
+        w=integers(4, 4, 3, 3),
+        v=integers(4, 4, 1, 1, seed=1),
+    )
+    assert operators(before, *BATCHES)["Transpose"] == 2
+
+
+@pytest.mark.parametrize("op", ["ReduceMax", "ReduceMin"])
+@pytest.mark.parametrize("axes", [[-1], [1, 3], [-2, 0]])
+def test_other_reductions(op: str, axes: list[int]) -> None:
+    before = model(
+        [
+            *conv("x", "a", "w"),
+            node(op, "a", "m", axes=axes),
+            node("Transpose", "m", "t", perm=TO_FIRST),
+            node("Relu", "t", "y"),
+        ],
+        (2, 5, 5, 4),
+        FLOAT,
+        w=integers(4, 4, 3, 3),
+    )
+    assert operators(before)["Transpose"] == 1
+
+
+def test_a_reduction_that_is_told_its_axes() -> None:
+    """From opset 18 on they are an operand."""
+    held = {"over": np.array([1, 2]), "w": integers(4, 4, 3, 3)}
+    nodes = [
+        *conv("x", "a", "w"),
+        node("ReduceMean", "a over", "m"),
+        node("Transpose", "m", "t", perm=TO_FIRST),
+        node("Relu", "t", "y"),
+    ]
+    before = model(nodes, (2, 4, 4, 4), FLOAT, **held)
+    before.opset_import[0].version = 18
+    assert operators(before)["Transpose"] == 1
+
+
+def test_branches_that_are_joined_and_stay_channels_last() -> None:
+    """Keras: what follows the Concat is channels last, too."""
+    before = model(
+        [
+            *conv("x", "a", "w"),
+            *conv("x", "b", "v"),
+            node("Concat", "a b", "c", axis=3),
+            node("Mul", "c s", "m"),
+            node("Relu", "m", "y"),
+        ],
+        ("N", 5, 5, 4),
+        w=integers(4, 4, 3, 3),
+        v=integers(4, 4, 3, 3, seed=1),
+        s=integers(8, seed=2),
+    )
+    assert operators(before, *BATCHES) == Counter({"Transpose": 2, "Conv": 1, "Relu": 1})

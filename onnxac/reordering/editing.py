@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from onnx import NodeProto
+from onnx import NodeProto, helper
 
 from onnxac.graph.model import Model
 from onnxac.graph.names import Names
@@ -93,16 +93,16 @@ class Editor:
             self.facts.define(made.name, self.facts.type_of(dtype, [shape[i] for i in order]))
         return made
 
-    def turn_axis(self, node: gs.Node, axis: int) -> None:
-        """Let a node work along another axis."""
-        node.attrs["axis"] = axis
+    def set_attribute(self, node: gs.Node, name: str, value: int | list[int]) -> None:
+        """Give an attribute that a node has another value."""
+        node.attrs[name] = value
         origin = self._model.origin(node)
         if origin is not None:
             changed = NodeProto()
             changed.CopyFrom(origin)
-            for attribute in changed.attribute:
-                if attribute.name == "axis":
-                    attribute.i = axis
+            for place, attribute in enumerate(changed.attribute):
+                if attribute.name == name:
+                    changed.attribute[place].CopyFrom(helper.make_attribute(name, value))
             self._model.adopt(node, changed)
 
     def position(self, node: gs.Node) -> int:

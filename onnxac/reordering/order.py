@@ -2,6 +2,7 @@
 
     u(a), u(b) → Concat        =  u(Concat(a, b))      u the same channel by channel
     Transpose → u → Transpose  =  u                    u elementwise, the orders opposite
+    u(Transpose, Transpose)    =  u → Transpose        u elementwise, or Concat
     Conv of phases             =  dilated Conv         phases that go to the batch
     Add → Add                  =  Add                  of tables, which are no biases
     AveragePool → affine       =  affine → AveragePool  unless it pads
@@ -35,8 +36,10 @@ from onnxac.reordering.patches import patches_first
 from onnxac.reordering.phases import without_phases
 from onnxac.reordering.scales import scale_last
 from onnxac.reordering.stacking import Stacker
-from onnxac.reordering.transposes import turn_back
+from onnxac.reordering.transposes import turn_back, turn_once
 
+# What several Transposes may stand in front of.
+_SEVERAL = {"Concat", "Mul", "Div", "Max", "Min"}
 _AFFINE = {"BatchNormalization", "Mul", "Div", "Add", "Sub"}
 
 
@@ -83,7 +86,9 @@ def reorder(
             without_phases(editor, node)
         elif node.op == "MatMul" and not {"focus", "layout"}.intersection(kinds):
             patches_first(editor, node)
-        elif node.op == "Concat":
+        elif node.op in _SEVERAL and sum(not facts.is_constant(t.name) for t in node.inputs) > 1:
+            turn_once(editor, node)
+        if node.op == "Concat":
             stacks += stacker.stack(node)
         elif node.op in _AFFINE:
             join_constants(editor, node)

@@ -1,11 +1,13 @@
-"""Elementwise operators and Concats between a Transpose and its opposite, in the outer order.
+"""Elementwise operators between a Transpose and its opposite, in the order of axes outside.
 
     Transpose → u → Transpose  =  u        u elementwise, the orders opposite
+    u(Transpose, Transpose)    =  u → Transpose
 
 An exporter that is channels last writes Transpose → Conv → Transpose for each convolution, with
 normalization, sums and activations between. What stands between is a region of elementwise
 operators all of whose inputs are transposed alike; in the other order of axes it computes the
-same, and only what somebody else reads is transposed behind it.
+same, and only what somebody else reads is transposed behind it. Concats and means over axes are
+such operators too, along other axes then.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from onnxac.reordering.editing import Editor
 # Elementwise operators of several tensors, which have to be transposed alike. Of the second,
 # only a product with a constant is linear.
 _SUMS, _PRODUCTS, _BENT = ("Add", "Sub", "Sum"), ("Mul", "Div"), ("Max", "Min", "Pow")
+_REDUCTIONS = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin")
 _MOST_NODES = 64
 
 
@@ -52,8 +55,33 @@ def turn_back(editor: Editor, last: gs.Node) -> None:
         return
     if editor.is_undone(*last.inputs, *last.outputs):
         return
-    region = _Region(tuple(list(back).index(i) for i in range(len(back))))
-    if not _grows(editor, region, last.inputs[0]):
+    _turned_back(editor, tuple(list(back).index(i) for i in range(len(back))), last.inputs[0])
+
+
+def turn_once(editor: Editor, node: gs.Node) -> None:
+    """Transpose what an operator makes of several tensors, and not each of them, where it pays."""
+    perm = _perm_in_front(editor, node)
+    if perm is not None and not editor.is_undone(*node.inputs, *node.outputs):
+        _turned_back(editor, perm, node.outputs[0])
+
+
+def _perm_in_front(editor: Editor, node: gs.Node) -> tuple[int, ...] | None:
+    """The order of a Transpose in front of all elementwise operators in front of a node."""
+    for _ in range(_MOST_NODES):
+        shape = editor.facts.shape(node.outputs[0].name)
+        flowing = None if shape is None else _flowing(editor, node, len(shape))
+        if not flowing or len(flowing[0].inputs) != 1:
+            return None
+        node = flowing[0].inputs[0]
+        if node.op == "Transpose":
+            perm = node.attrs.get("perm")
+            return None if perm is None else tuple(perm)
+    return None
+
+
+def _turned_back(editor: Editor, perm: tuple[int, ...], tensor: gs.Tensor) -> None:
+    region = _Region(perm)
+    if not _grows(editor, region, tensor):
         return
     # What is linear merges with what is around it.
     if any(_bends(editor, n) for n in region.nodes.values()) and _pays(editor, region):
@@ -91,7 +119,7 @@ def _turns(node: gs.Node, perm: tuple[int, ...]) -> bool:
 
 
 def _bends(editor: Editor, node: gs.Node) -> bool:
-    if node.op == "Concat":
+    if node.op == "Concat" or node.op in _REDUCTIONS:
         return True
     flowing = sum(not editor.facts.is_constant(t.name) for t in node.inputs)
     return node.op not in _SUMS and (node.op not in _PRODUCTS or flowing > 1)
@@ -109,13 +137,14 @@ def _flowing(editor: Editor, node: gs.Node, rank: int) -> list[gs.Tensor] | None
         return [node.inputs[0]] if editor.is_unary(node) else None
     if node.op == "Concat":
         return list(node.inputs) if _joins(editor, node, rank) else None
+    if node.op in _REDUCTIONS:
+        return node.inputs[:1] if _reduced(editor, node, rank) else None
     if node.op not in (*_SUMS, *_PRODUCTS, *_BENT) or len(node.outputs) != 1:
         return None
-    shape = editor.facts.shape(node.outputs[0].name)
     found = [t for t in node.inputs if not editor.facts.is_constant(t.name)]
     held = [t for t in node.inputs if editor.facts.is_constant(t.name)]
-    # What broadcasts is left: an operand of another shape has axes of its own.
-    if not found or any(editor.facts.shape(t.name) != shape for t in found):
+    # An operand of fewer axes would get the others in front.
+    if not found or any(len(editor.facts.shape(t.name) or ()) != rank for t in found):
         return None
     return None if any(not _can_turn(editor, t, rank) for t in held) else found
 
@@ -128,6 +157,18 @@ def _joins(editor: Editor, node: gs.Node, rank: int) -> bool:
         and -rank <= axis < rank
         and not any(editor.facts.is_constant(t.name) for t in node.inputs)
     )
+
+
+def _reduced(editor: Editor, node: gs.Node, rank: int) -> list[int] | None:
+    """The axes that a reduction which keeps them is over; None where that can't be said."""
+    if node.attrs.get("keepdims", 1) != 1 or node.attrs.get("noop_with_empty_axes"):
+        return None
+    axes = node.attrs.get("axes")
+    if len(node.inputs) > 1:
+        axes = editor.facts.value(node.inputs[1].name)
+    if axes is None or not len(axes) or any(not -rank <= a < rank for a in axes):
+        return None
+    return [int(a) % rank for a in axes]
 
 
 def _can_turn(editor: Editor, constant: gs.Tensor, rank: int) -> bool:
@@ -173,11 +214,13 @@ def _move(editor: Editor, region: _Region) -> None:
     for node in region.nodes.values():
         out = node.outputs[0]
         if node.op == "Concat":
-            editor.turn_axis(node, region.perm[node.attrs["axis"]])
+            editor.set_attribute(node, "axis", region.perm[node.attrs["axis"]])
+        elif node.op in _REDUCTIONS:
+            _reduce_there(editor, node, region.perm)
         for at, tensor in enumerate(node.inputs):
             if tensor.name in inner:
                 node.inputs[at] = inner[tensor.name]
-            elif at and traits(node.op).elementwise:
+            elif at and (traits(node.op).elementwise or node.op in _REDUCTIONS):
                 continue
             elif size(editor.facts.shape(tensor.name)) != 1:
                 node.inputs[at] = _turned(editor, tensor, region.back)
@@ -185,6 +228,17 @@ def _move(editor: Editor, region: _Region) -> None:
         name = editor.name(f"{node.name or out.name}_transpose")
         turn = gs.Node("Transpose", name, {"perm": list(region.perm)}, [inner[out.name]], [out])
         editor.insert_after(node, turn)
+
+
+def _reduce_there(editor: Editor, node: gs.Node, perm: Sequence[int]) -> None:
+    """Let a reduction be over the axes that its own are in another order."""
+    axes = sorted(perm[a] for a in _reduced(editor, node, len(perm)) or ())
+    if "axes" in node.attrs:
+        editor.set_attribute(node, "axes", axes)
+        return
+    held = gs.Constant(editor.name(f"{node.inputs[1].name}_turned"), np.array(axes, np.int64))
+    editor.facts.store(held.name, held.values)
+    node.inputs[1] = held
 
 
 def _known(editor: Editor, region: _Region, tensor: gs.Tensor) -> gs.Tensor | None:
