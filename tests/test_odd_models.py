@@ -492,6 +492,29 @@ def test_a_concat_that_is_said_to_have_no_axes() -> None:
     assert {"Concat", "Relu"} <= set(operators(after))
 
 
+@pytest.mark.parametrize("keepdims", [2, -1, 2**40, -(2**63)])
+def test_axes_are_kept_for_one_and_for_nothing_else(keepdims: int) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["t"]),
+        helper.make_node("ReduceMean", ["t", "axes"], ["m"], keepdims=keepdims),
+        helper.make_node("Add", ["m", "v"], ["y"]),
+    ]
+    weights = {"w": W1, "axes": np.array([2, 3]), "v": np.array([1.0, 2.0])}
+    before = model(nodes, weights, output=(None, None))
+    after, report = optimized(before)
+    assert report.changed
+    feed = {"x": np.arange(32, dtype=np.float32).reshape(1, 2, 4, 4)}
+    want, have = (
+        ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+            None, feed
+        )[0]
+        for m in (before, after)
+    )
+    assert want.shape == (1, 2)
+    np.testing.assert_allclose(have, want)
+    optimize(before, Options(seeds=1))
+
+
 @pytest.mark.parametrize("what", ODD)
 @pytest.mark.parametrize("known", [True, False])
 def test_an_odd_operand_is_refused(what: str, known: bool) -> None:

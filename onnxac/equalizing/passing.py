@@ -217,12 +217,12 @@ def _reduced(scene: Scene, node: gs.Node, own: Channels, shape: Shape) -> Passed
     axes = scene.operand(node, 1, "axes")
     if axes is None:
         return "its axes are computed"
-    if not axes and node.attrs.get("noop_with_empty_axes", 0):
+    if not axes and node.attrs.get("noop_with_empty_axes", 0) == 1:
         return [own]
     gone = {a % len(shape) for a in axes} or set(range(len(shape)))
     if own.axis in gone:
         return "it mixes channels"
-    kept = bool(node.attrs.get("keepdims", 1))
+    kept = node.attrs.get("keepdims", 1) == 1
     return [Channels(own.axis - (0 if kept else sum(a < own.axis for a in gone)), own.slots)]
 
 

@@ -104,7 +104,8 @@ def _reduce(node: gs.Node, output: int, context: Context) -> Lowered:
         if not all(isinstance(n, int) for n in lengths):
             return Obstacle("shape", "the number of elements it sums is not known")
         factor = float(math.prod(int(str(n)) for n in lengths))
-    kept = bool(attribute(node, "keepdims", 1))
+    # Runtimes take 1 for yes, and whatever else for no.
+    kept = attribute(node, "keepdims", 1) == 1
     return _reduced(node, chosen, len(shape), context, kept=kept, factor=factor)
 
 

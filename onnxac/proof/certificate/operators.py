@@ -272,7 +272,7 @@ def reduce_mean(call: Call) -> Array:
         axes = list(range(rank))
     where = tuple(a % rank + x.live for a in axes)
     reduce = np.mean if call.op == "ReduceMean" else np.sum
-    result: Array = reduce(x.array, axis=where, keepdims=bool(call.get("keepdims", 1)))
+    result: Array = reduce(x.array, axis=where, keepdims=call.get("keepdims", 1) == 1)
     return result
 
 

@@ -135,7 +135,7 @@ def _reduced(t: Scope, call: Call, own: Sequence[Axes], *_: Any) -> list[Axes]:
             kept.append(axis)
             continue
         t.average(axis)
-        if call.get("keepdims", 1):
+        if call.get("keepdims", 1) == 1:
             kept.append(1)
     return [tuple(kept)]
 
