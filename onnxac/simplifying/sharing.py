@@ -19,20 +19,21 @@ from onnxac.inference.stored import Values
 
 # Constants with more elements are compared with others that were added only.
 _SMALL = 1024
+# So many elements tell nearly all constants apart.
+_FIRST = 16
 
 
 def share_constants(graph: gs.Graph, facts: Facts) -> None:
     """Let equal constants that were added to a graph be one, or that which is there.
 
-    Only those that another one equals in type and shape are hashed: linear in their bytes.
+    Only those that another one equals in type, shape and first elements are hashed.
     """
     alike: dict[Hashable, dict[int, gs.Constant]] = defaultdict(dict)
     others: dict[str, gs.Tensor] = {}
     for node in graph.nodes:
         for tensor in node.inputs:
             if isinstance(tensor, gs.Constant):
-                key = str(tensor.values.dtype), tensor.values.shape
-                alike[key][id(tensor)] = tensor
+                alike[_kind(tensor.values)][id(tensor)] = tensor
             elif not tensor.inputs and facts.is_constant(tensor.name):
                 others[tensor.name] = tensor
     there = _stored(others, facts, alike.keys())
@@ -51,14 +52,18 @@ def share_constants(graph: gs.Graph, facts: Facts) -> None:
 def _stored(
     tensors: dict[str, gs.Tensor], facts: Facts, wanted: Collection[Hashable]
 ) -> dict[Hashable, dict[bytes, gs.Tensor]]:
-    """Small tensors that the file has, by type and shape, and by their digest."""
+    """Small tensors that the file has, by their kind, and by their digest."""
     found: dict[Hashable, dict[bytes, gs.Tensor]] = defaultdict(dict)
     for name, tensor in tensors.items():
         value = facts.value(name) if facts.count(name) <= _SMALL else None
-        key = None if value is None else (str(value.dtype), value.shape)
-        if value is not None and key in wanted:
-            found[key].setdefault(_digest(value), tensor)
+        if value is not None and _kind(value) in wanted:
+            found[_kind(value)].setdefault(_digest(value), tensor)
     return found
+
+
+def _kind(values: Values) -> Hashable:
+    """What equal constants have in common, and is known at once."""
+    return str(values.dtype), values.shape, values.flat[:_FIRST].tobytes()
 
 
 def _digest(values: Values) -> bytes:
