@@ -29,11 +29,13 @@ def weights(*shape: int) -> np.ndarray:
     return RNG.standard_normal(shape).astype(np.float32)
 
 
-def model(nodes: Sequence[onnx.NodeProto], constants: Arrays) -> bytes:
+def model(
+    nodes: Sequence[onnx.NodeProto], constants: Arrays, shape: Sequence[int] | None = None
+) -> bytes:
     graph = helper.make_graph(
         list(nodes),
         "cost",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(v, k) for k, v in constants.items()],
     )
