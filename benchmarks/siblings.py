@@ -3,9 +3,10 @@
     python benchmarks/siblings.py            in ONNX Runtime
     python benchmarks/siblings.py openvino   in OpenVINO, where that is installed
 
-One thread, interleaved. Each operator is followed by what follows it in the network: an activation
-and a window, or the heads of attention; in front stands a 1×1 convolution, or a bias. The last lines
-say where the one operator was faster by more than 3 %, and what it costs on average.
+One thread, interleaved. Each operator is followed by what follows it in the network: an
+activation and a window, or the heads of attention; in front stands a 1×1 convolution, or a bias.
+The last lines say how often the one operator was faster by more than 3 %, and what it costs on
+average.
 """
 
 from __future__ import annotations
@@ -123,8 +124,9 @@ def followed(case: Siblings, source: str, number: int) -> Form:
         return (activation(case, source, end), {}) if number == 0 else ([], {})
     window = {f"u{end}": weights(out, out, 3, 3) if number == 0 else weights(out, out, 1, 1)}
     if case.after == "none":
-        held = {"flat": np.array([1, out, -1])}
-        return [helper.make_node("Reshape", [source, f"flat{end}"], [end])], {f"flat{end}": held["flat"]}
+        flat = f"flat{end}"
+        held = {flat: np.array([1, out, -1])}
+        return [helper.make_node("Reshape", [source, flat], [end])], held
     pads = [1] * 4 if number == 0 else [0] * 4
     return [helper.make_node("Conv", [source, f"u{end}"], [end], pads=pads)], window
 

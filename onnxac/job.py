@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from onnxac.rounds import fused
 from onnxac.simplifying.extents import fix_shapes, stays_open
 from onnxac.storage.draft import Draft
 from onnxac.storage.files import external_tensors, read, read_lazily, require_valid
-from onnxac.tuned import Tuned, settle
+from onnxac.tuned import Tuned, form_of, settle
 
 # Runs of both models while changes are looked for that are to blame for a difference.
 _MOST_RUNS = 64
@@ -113,9 +113,9 @@ class Job:
             self._original = from_proto(self._original.proto, self._original.folder)
         self._fresh = False
         original = self._original
-        without |= self._tuned.slower.keys()
-        swapped = self._tuned.swapped
-        self.result, self.report = fused(original, self._path, options, store, without, swapped)
+        forms = self._tuned.forms
+        forms = replace(forms, without=without | forms.without)
+        self.result, self.report = fused(original, self._path, options, store, forms)
         shown = self.result
         if draft is not None:
             self.single = draft.write(self.result, original.folder, single=self._single)
@@ -127,16 +127,21 @@ class Job:
         """Measure what each change does, and leave out what is slower for it."""
         from onnxac.proof.tuning import timings
 
+        known: dict[Hashable, Timing] = {}
+
         def measured(tuned: Tuned, keys: frozenset[str] | None) -> dict[str, tuple[Fusion, Timing]]:
             self._tuned = tuned
             shown, changes = self._attempt(frozenset())
             fusions = {c.key: c for c in changes if isinstance(c, Fusion)}
             chosen = fusions.keys() - tuned.times.keys() if keys is None else keys
             wanted = {k: c for k, c in fusions.items() if k in chosen}
+            new = [c for c in wanted.values() if form_of(c) not in known]
             before, folders = self._original.proto, self._folders()
             tick = partial(self._options.progress, "tuning")
-            found = timings(before, shown, list(wanted.values()), folders, self._shapes, tick)
-            return {k: (wanted[k], t) for k, t in found.items()}
+            found = timings(before, shown, new, folders, self._shapes, tick)
+            known.update((form_of(wanted[k]), t) for k, t in found.items())
+            told = {k: known.get(form_of(c)) for k, c in wanted.items()}
+            return {k: (wanted[k], t) for k, t in told.items() if t is not None}
 
         self._tuned = settle(measured)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from onnxac.forms import Forms
 from onnxac.graph.model import Model, from_proto
 from onnxac.job import Job, tell_unmatched, telling
 from onnxac.options import Options
@@ -83,7 +84,7 @@ def inspect(
     original = fix_shapes(original, options.fix_shapes)
     tell_unmatched(original, options)
     options.progress("merging")
-    result, report = fused(original, path, options, None, frozenset())
+    result, report = fused(original, path, options, None, Forms())
     if certified:
         from onnxac.proof.isolation import with_certificates
 

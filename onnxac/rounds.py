@@ -14,6 +14,7 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from onnxac.forms import Forms
 from onnxac.graph.bodies import all_names
 from onnxac.graph.model import Model, Store, from_proto
 from onnxac.options import Options
@@ -32,8 +33,7 @@ def fused(
     path: Path | None,
     options: Options,
     store: Store | None,
-    without: frozenset[str],
-    swapped: frozenset[str] = frozenset(),
+    forms: Forms,
 ) -> tuple[ModelProto, Report]:
     """As `stages.fused`, until another round finds nothing.
 
@@ -41,7 +41,7 @@ def fused(
     is all.
     """
     read = original.proto
-    result, report = once(original, path, options, store, without, swapped)
+    result, report = once(original, path, options, store, forms)
     if store is not None or options.equalize:
         return result, report
     known = _nodes_of(read)
@@ -54,7 +54,7 @@ def fused(
         model.reserved |= all_names(read)
         # A weight is rounded once, however often it is merged.
         model.exact |= original.exact
-        again, found = once(model, None, options, None, without, swapped)
+        again, found = once(model, None, options, None, forms)
         if not (found.fusions or found.folded or found.idle or found.repeated):
             break
         left = _nodes_of(again)

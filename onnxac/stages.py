@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from onnx import ModelProto
 
 import onnxac
+from onnxac.forms import Forms
 from onnxac.graph.fixed import Fixed, fixed
 from onnxac.graph.model import Model, Store, assemble
 from onnxac.inference.dims import Shape
@@ -25,7 +26,7 @@ from onnxac.planning.plan import make_plan
 from onnxac.planning.statistics import digest_of, model_info
 from onnxac.planning.survey import survey, untouched
 from onnxac.reordering.order import reorder
-from onnxac.report import Equalization, Fusion, Refusal, Report, inside
+from onnxac.report import Equalization, Fusion, Refusal, Report
 from onnxac.rewriting import changes as account
 from onnxac.rewriting.rewrite import Rewriter
 from onnxac.scopes import Look, Scope, opened
@@ -47,24 +48,21 @@ def fused(
     path: Path | None,
     options: Options,
     store: Store | None,
-    without: frozenset[str],
-    swapped: frozenset[str] = frozenset(),
+    forms: Forms,
 ) -> tuple[ModelProto, Report]:
     """The model that comes of it, not yet tried, and the account of what was done.
 
     original  is rewritten, and of no use afterwards
     path      where it was read from
     store     takes fused weights, so that they need no memory
-    without   changes to leave out, by their keys
-    swapped   changes to write an upsampling of in its other form, likewise
+    forms     what is written otherwise than the cost model would have it
     """
     look = partial(Facts, freeze=options.freeze_initializers, dequantize=options.dequantize)
     model, facts = _plain(original, look, options.keep)
     model.reserved, model.exact = original.reserved, original.exact
     undone = max(len(original.proto.graph.node) - len(model.proto.graph.node), 0)
     scopes = opened(model, facts, look)
-    keys = without, swapped
-    parts = [_merged(s, options, store if s.model is model else None, keys) for s in scopes]
+    parts = [_merged(s, options, store if s.model is model else None, forms) for s in scopes]
     main = parts[-1]
     return main.result, Report(
         before=model_info(
@@ -117,25 +115,23 @@ def _merged(
     scope: Scope,
     options: Options,
     store: Store | None,
-    keys: tuple[frozenset[str], frozenset[str]],
+    forms: Forms,
 ) -> _Part:
-    """Take one graph through all stages, and put it in its place.
-
-    keys  of changes to leave out, and of those to write in another form
-    """
+    """Take one graph through all stages, and put it in its place."""
     model, facts, place = scope.model, scope.facts, scope.place
-    without, swapped = (
-        frozenset(k for key in some if (k := inside(place, key)) is not None) for some in keys
-    )
+    forms = forms.within(place)
+    without = forms.without
     stay = fixed(model, options.keep)
     gone = simplify(model, facts, stay)
     left = untouched(model, facts, stay)
-    moved = reorder(model, facts, stay, left, without, options.without)
+    moved = reorder(model, facts, stay, left, without, options.without, forms.tries)
     seen = survey(model, stay, left, moved, options.without)
     roll = account.Roll(model, place)
-    plan = make_plan(seen.definitions, seen.costs, seen.pinned, seen.named, seen.prices)
+    plan = make_plan(
+        seen.definitions, seen.costs, seen.pinned, seen.named, seen.prices, forms.tries
+    )
     applied = Rewriter(model, seen.facts, seen.folding).apply(
-        plan, without, swapped, partial(options.progress, "merging")
+        plan, without, forms.swapped, partial(options.progress, "merging")
     )
     settled = settle_operands(model, seen.facts, stay.named, stay.kept)
     joined = join_reshapes(model, seen.facts, stay.named, stay.kept, applied.dims)

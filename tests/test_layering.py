@@ -18,7 +18,7 @@ PACKAGE = Path(onnxac.__file__).parent
 # import each other. The report stands near the top because it is data that every stage speaks.
 ROWS: list[set[str]] = [
     {"errors", "kinds", "report", "algebra"},
-    {"options"},
+    {"options", "forms"},
     {"graph"},
     {"storage"},
     {"inference"},

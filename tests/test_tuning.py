@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from exact import feeds, operators, run
 from nesting import nested
 from onnx import ModelProto
+from test_concat import branches
 
 from onnxac.pipeline import Options, optimize
 from onnxac.proof import tuning
@@ -39,12 +41,12 @@ class Script:
 
 def test_what_is_slower_is_left_out() -> None:
     slow, fast = fusion("a", "Conv"), fusion("b", "Conv")
-    script = Script({"a": (slow, Timing(1.0, 1.5, 9)), "b": (fast, Timing(1.0, 0.5, 9))}, {})
+    script = Script({"a": (slow, Timing(1.0, 1.5, 9)), "b": (fast, Timing(1.0, 0.5, 9))}, {}, {})
     found = settle(script)
     assert list(found.slower) == ["a"]
     assert found.times == {"b": Timing(1.0, 0.5, 9)}
     # What is possible now in place of it was asked for as well.
-    assert [list(t.slower) for t, _ in script.asked] == [[], ["a"]]
+    assert [list(t.slower) for t, _ in script.asked[:2]] == [[], ["a"]]
     (refusal,) = found.refusals
     assert (refusal.node.name, refusal.rule) == ("a_old", SLOWER)
     assert "1.5 ms" in refusal.reason
@@ -52,14 +54,14 @@ def test_what_is_slower_is_left_out() -> None:
 
 
 def test_noise_changes_nothing() -> None:
-    found = settle(Script({"a": (fusion("a", "Conv"), Timing(1.0, 1.01, 9))}))
+    found = settle(Script({"a": (fusion("a", "Conv"), Timing(1.0, 1.01, 9))}, {}))
     assert not found.slower
 
 
 def test_the_faster_form_of_an_upsampling_is_taken() -> None:
     one = fusion("u", "ConvTranspose", kinds=("upsample",))
     other = fusion("u", "Conv", "DepthToSpace", kinds=("upsample",))
-    script = Script({"u": (one, Timing(3.0, 2.0, 9))}, {"u": (other, Timing(3.0, 1.0, 9))})
+    script = Script({"u": (one, Timing(3.0, 2.0, 9))}, {"u": (other, Timing(3.0, 1.0, 9))}, {})
     found = settle(script)
     assert found.swapped == {"u"}
     assert found.times == {"u": Timing(3.0, 1.0, 9, other_ms=2.0)}
@@ -69,7 +71,7 @@ def test_the_faster_form_of_an_upsampling_is_taken() -> None:
 def test_the_form_that_the_model_takes_stays_where_it_is_the_faster_one() -> None:
     one = fusion("u", "ConvTranspose", kinds=("upsample",))
     other = fusion("u", "Conv", "DepthToSpace", kinds=("upsample",))
-    script = Script({"u": (one, Timing(3.0, 1.0, 9))}, {"u": (other, Timing(3.0, 2.0, 9))})
+    script = Script({"u": (one, Timing(3.0, 1.0, 9))}, {"u": (other, Timing(3.0, 2.0, 9))}, {})
     found = settle(script)
     assert not found.swapped
     assert found.times == {"u": Timing(3.0, 1.0, 9, other_ms=2.0)}
@@ -78,7 +80,30 @@ def test_the_form_that_the_model_takes_stays_where_it_is_the_faster_one() -> Non
 def test_where_there_is_no_other_form_none_is_told() -> None:
     one = fusion("u", "ConvTranspose", kinds=("upsample",))
     both = {"u": (one, Timing(3.0, 1.0, 9))}
-    assert settle(Script(both, both)).times == {"u": Timing(3.0, 1.0, 9)}
+    assert settle(Script(both, both, {})).times == {"u": Timing(3.0, 1.0, 9)}
+
+
+def test_what_the_estimate_is_against_is_tried() -> None:
+    made, tried = fusion("a", "Conv"), fusion("e", "Conv")
+    found = settle(
+        Script(
+            {"a": (made, Timing(1.0, 0.5, 9))},
+            {"a": (made, Timing(1.0, 0.5, 9)), "e": (tried, Timing(2.0, 1.0, 9))},
+            {"a": (made, Timing(1.0, 0.5, 9)), "e": (tried, Timing(2.0, 1.0, 9))},
+        )
+    )
+    assert found.eager == {"e"}
+    assert not found.trying
+    assert found.times.keys() == {"a", "e"}
+
+
+def test_what_is_tried_has_to_save_more_than_what_it_takes_the_place_of() -> None:
+    made = fusion("a", "Conv")
+    whole = replace(made, output="e", added=(NodeRef("e0", "Gemm"),))
+    for after, eager in ((1.51, set[str]()), (1.3, {"e"})):
+        first = {"a": (made, Timing(1.0, 0.5, 9))}
+        tried = {"e": (whole, Timing(2.0, after, 9))}
+        assert settle(Script(first, tried, tried)).eager == eager
 
 
 # On models, with a clock that says what the test wants.
@@ -144,6 +169,19 @@ def test_the_forms_of_an_upsampling(
     values = feeds(onnx.load(path), 3, {})
     want, have = run(onnx.load(path), values)[0], run(after, values)[0]
     assert np.abs(want - have).max() <= 1e-5 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_branches_that_the_estimate_keeps_apart(
+    *, faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """3×3, 5×5 and 7×7 over 32 channels: as one, there are twice as many multiply-adds."""
+    model = branches(32, 32)
+    plain, _ = optimize(model, Options())
+    assert operators(plain)["Conv"] == 3
+    after, report, _ = tuned(model, {"Concat": 2.0 if faster else 0.5}, monkeypatch)
+    assert operators(after)["Conv"] == (1 if faster else 3)
+    assert [f.certificate.verdict for f in report.fusions if f.certificate] == [HOLDS] * faster
 
 
 def test_a_model_of_dynamic_sizes_is_measured_at_some(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,11 +30,15 @@ class Redefinition:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Redefinitions that hold only together: each relies on tensors the others make needless."""
+    """Redefinitions that hold only together: each relies on tensors the others make needless.
+
+    eager  made though the estimate is against it
+    """
 
     redefinitions: tuple[Redefinition, ...]
     before: Cost
     after: Cost
+    eager: bool = False
 
 
 @dataclass
@@ -54,3 +58,8 @@ class Outcome(Plan):
     """A plan for one region, and the time that the region takes under it."""
 
     time: float = 0.0
+
+    @property
+    def nodes(self) -> float:
+        """How many nodes more there are than before."""
+        return sum(c.after.nodes - c.before.nodes for c in self.changes)

@@ -20,6 +20,7 @@ cheaper than the nodes it replaces is kept, and of the three results the cheapes
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import onnx_graphsurgeon as gs
@@ -37,6 +38,11 @@ _POLICIES: tuple[Policy, ...] = (
     lambda before, after: after.time <= before.time,
     lambda before, after: not math.isinf(after.nodes),
 )
+# Where the estimate is not to decide: of what these make, that which leaves the fewest nodes.
+_EAGER: tuple[Policy, ...] = (
+    lambda before, after: after.is_worth_a_try(before),
+    lambda before, after: not math.isinf(after.nodes),
+)
 # In a larger region the total collapse is hopeless, and its terms may be many.
 _MAX_TOTAL = 1000
 
@@ -47,6 +53,7 @@ def make_plan(
     pinned: dict[str, str],
     named: frozenset[str],
     prices: Prices,
+    tries: Callable[[Iterable[str]], bool] = lambda _: False,
 ) -> Plan:
     """The plan for the linear tensors of a graph.
 
@@ -54,19 +61,24 @@ def make_plan(
     costs        tensor → cost of the nodes that make it
     pinned       tensor → why it has to stay, for those that something else reads
     named        tensors whose very name is needed: outputs, and what subgraphs read
+    tries        whether changes of a region are made though the estimate is against them
     """
     plan = Plan()
+    eager = Prices(prices.facts, eager=True)
     for tensors in _regions(definitions):
         region = {t: definitions[t] for t in tensors}
         searches = []
-        for policy in _POLICIES[: 2 if len(region) > _MAX_TOTAL else 3]:
-            search = Search(region, costs, pinned, named, prices, policy)
+        tried = tries(tensors)
+        policies = _EAGER if tried else _POLICIES
+        for policy in policies[:-1] if len(region) > _MAX_TOTAL else policies:
+            own = eager if tried else prices
+            search = Search(region, costs, pinned, named, own, policy)
             search.run()
             searches.append(search.outcome())
             if not search.declined:
                 # No step was refused for its cost: another policy would take the same ones.
                 break
-        best = min(searches, key=lambda o: o.time)
+        best = min(searches, key=lambda o: o.nodes if tried else o.time)
         plan.changes += best.changes
         plan.aliases.update(best.aliases)
         plan.blocked += best.blocked

@@ -18,21 +18,27 @@ _LONGEST = 32
 
 
 class Prices:
-    """The costs of the definitions of one graph."""
+    """The costs of the definitions of one graph.
 
-    def __init__(self, facts: Facts) -> None:
-        self.facts = facts
+    eager  as they are where terms are one operator whatever the estimate
+    """
+
+    def __init__(self, facts: Facts, *, eager: bool = False) -> None:
+        self.facts, self.eager = facts, eager
         self._known: dict[Hashable, Cost] = {}
 
     def of(self, definition: Sum, tensor: str, wide: int | None = None) -> Cost:
         """The cost of `recipe`, of the same arguments."""
         form = self._form(definition, tensor, wide)
         if form is None:
-            return recipe(definition, tensor, self.facts, wide).cost
+            return self._worked_out(definition, tensor, wide)
         known = self._known.get(form)
         if known is None:
-            known = self._known[form] = recipe(definition, tensor, self.facts, wide).cost
+            known = self._known[form] = self._worked_out(definition, tensor, wide)
         return known
+
+    def _worked_out(self, definition: Sum, tensor: str, wide: int | None) -> Cost:
+        return recipe(definition, tensor, self.facts, wide, eager=self.eager).cost
 
     def _form(self, definition: Sum, tensor: str, wide: int | None) -> Hashable | None:
         """All that the cost hangs on; None where it hangs on values as well."""

@@ -268,13 +268,16 @@ class Search:
             pays = after.is_within(before) and (
                 after.nodes < before.nodes or after.time < 0.999 * before.time
             )
+            if self._prices.eager and not pays:
+                differs = abs(after.time - before.time) > 0.001 * before.time
+                pays = differs and after.is_worth_a_try(before)
             found.time += after.time if pays else before.time
             if changed and pays:
                 made = tuple(
                     Redefinition(t, self._settled(t), self._wide(t, self._live[t].parts))
                     for t in changed
                 )
-                found.changes.append(Change(made, before, after))
+                found.changes.append(Change(made, before, after, self._prices.eager))
         return found
 
     def _is_alias(self, tensor: str, definition: Definition) -> bool:

@@ -45,6 +45,11 @@ _FLAT = 4.0
 # By how much an estimate may be off between unlike operators.
 _CLEARLY = 1.15
 
+# How far an estimate may be off, so that a form that it is against is measured where that is asked
+# for; and how many times the multiply-adds that form may have.
+_TRIED = 2.0
+_MOST_MACS = 3.0
+
 # Bytes that a node takes in a file, in weights of four bytes.
 _WEIGHTS_PER_NODE = 25
 
@@ -96,6 +101,14 @@ class Cost:
             self.time <= other.time
             and self.macs <= other.macs
             and self.size <= other.size
+            and self.counted <= other.counted
+        )
+
+    def is_worth_a_try(self, other: Cost) -> bool:
+        """Whether it may be the faster one for all that, and is not out of proportion."""
+        return (
+            self.time <= _TRIED * other.time
+            and self.macs <= _MOST_MACS * other.macs
             and self.counted <= other.counted
         )
 

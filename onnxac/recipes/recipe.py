@@ -47,14 +47,17 @@ def recipe(
     wide: int | None = None,
     *,
     swapped: bool = False,
+    eager: bool = False,
 ) -> Recipe:
     """The cheapest recipe found for `tensor`; its cost is IMPOSSIBLE where no operator does it.
 
     wide     the widest element type that any part of it was computed in, if not the tensor's own
     swapped  of the two forms of an upsampling, take the one that is estimated to be slower
+    eager    terms over one source are one operator though it is estimated to take longer
     """
     site = Site(definition, tensor, facts, wide)
     site = site.other_form() if swapped else site
+    site = site.eagerly() if eager else site
     pieces: list[Piece] = []
     for terms in by_key(definition.terms).values():
         pieces += _merged(terms, site)
@@ -108,7 +111,8 @@ def _joined(pieces: Sequence[Piece], site: Site) -> Piece | None:
     piece = write(made, site)
     adding = Cost(elements=3 * site.elements, nodes=1)
     apart = total([*(p.cost for p in pieces), *[adding] * (len(pieces) - 1)])
-    return piece if piece.cost.is_within(apart) else None
+    taken = piece.cost.is_within(apart) or (site.eager and piece.cost.is_worth_a_try(apart))
+    return piece if taken else None
 
 
 def _cost(pieces: Sequence[Piece], hosted: bool, site: Site) -> Cost:

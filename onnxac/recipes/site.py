@@ -57,7 +57,7 @@ class Site:
         self.wide = self.own if wide is None else wide
         self.elements = size(self.shape)
         biases = definition.biases
-        self.swapped = False
+        self.swapped = self.eager = False
         self.has_bias = bool(biases)
         self.bias_size = max((b.size for b in biases), default=0)
         self.bias_axis = next((b.axis for b in biases if b.size > 1), None)
@@ -66,6 +66,12 @@ class Site:
         """The same tensor, where another form of an upsampling is wanted than the model takes."""
         other = copy(self)
         other.swapped = True
+        return other
+
+    def eagerly(self) -> Site:
+        """The same tensor, where terms become one operator though the estimate is against it."""
+        other = copy(self)
+        other.eager = True
         return other
 
     def without_bias(self) -> Site:

@@ -178,7 +178,8 @@ PAGES: dict[str, Page] = {
         "Run `onnx.shape_inference`, or export with shapes.",
     ),
     "slower": Page(
-        "With `--tune` each change is run beside what it replaces, and the faster form stays. The "
+        "With `--tune` each change is run beside what it replaces, those too that the cost model "
+        "is against, and the faster form stays. The "
         "other kernels, another thread count, or another runtime may decide otherwise.",
         "Leave out `--tune`: the cost model decides, which knows no machine.",
     ),

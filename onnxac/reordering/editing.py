@@ -15,7 +15,7 @@ from onnxac.inference.facts import Facts
 from onnxac.recipes.steps import size
 
 
-def _moved(name: str) -> str:
+def moved_name(name: str) -> str:
     """The name, as far as it is free, of what stands in for a tensor in another place."""
     return f"{name}_moved"
 
@@ -48,7 +48,7 @@ class Editor:
 
     def is_undone(self, *tensors: gs.Tensor) -> bool:
         """Whether a change that ended in one of the tensors, or in one moved there, is left out."""
-        return any(t.name in self._without or _moved(t.name) in self._without for t in tensors)
+        return any(t.name in self._without or moved_name(t.name) in self._without for t in tensors)
 
     def only_maker(self, tensor: gs.Tensor, *ops: str) -> gs.Node | None:
         """The node that makes a tensor which one node only reads, once."""
@@ -81,7 +81,7 @@ class Editor:
 
     def like(self, tensor: gs.Tensor, wish: str, channels: int | None = None) -> gs.Variable:
         """A new tensor of the same type, but for the number of channels."""
-        made = gs.Variable(self.name(_moved(wish)))
+        made = gs.Variable(self.name(moved_name(wish)))
         self.facts.define_like(made.name, tensor.name, channels)
         return made
 

@@ -68,11 +68,14 @@ def lengths(branch: Branch, facts: Facts) -> list[int | None]:
     return static(shape[2:]) if shape is not None else [None] * len(branch.axes)
 
 
-def weigh(run: Sequence[Branch], facts: Facts, *, whole: bool) -> Cost | Obstacle:
+def weigh(
+    run: Sequence[Branch], facts: Facts, *, whole: bool, eager: bool = False
+) -> Cost | Obstacle:
     """What merging may cost more in its parts, or why it would not pay.
 
     run    branches that read the same tensor, with the same chain behind them
     whole  whether they are all that the Concat reads, so that it goes
+    eager  it is tried though the estimate is against it
     """
     axes = run[0].axes
     for branch in run[1:]:
@@ -94,7 +97,8 @@ def weigh(run: Sequence[Branch], facts: Facts, *, whole: bool) -> Cost | Obstacl
     merged += Cost(elements=source + sum(outputs), nodes=1 + len(run[0].chain))
     if whole:
         apart += Cost(elements=2 * sum(size(facts.shape(b.end.name)) for b in run), nodes=1)
-    if merged.time > _WORTH * apart.time or merged.macs > _MOST * apart.macs:
+    worth = merged.time <= _WORTH * apart.time and merged.macs <= _MOST * apart.macs
+    if not worth and not (eager and merged.is_worth_a_try(apart)):
         return Obstacle(
             "stack",
             f"as one convolution, {len(run)} of its branches would take "

@@ -17,7 +17,7 @@ and `patches` have rules of their own.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
@@ -64,17 +64,19 @@ def reorder(
     left: Collection[str],
     without: frozenset[str] = frozenset(),
     kinds: Collection[str] = (),
+    tries: Callable[[Iterable[str]], bool] = lambda _: False,
 ) -> Reordered:
     """Apply all rules once, in graph order, to the graph itself.
 
     left     outputs of nodes to leave alone
     without  tensors that nothing is moved for: a change that ended in one did not hold
     kinds    those of rewrites (`onnxac.kinds`) that are left out
+    tries    whether branches of a Concat are joined though the estimate is against it
 
     Ensures that every tensor which keeps its name keeps its value. `facts` are not touched.
     """
     editor = Editor(model, facts.copy(), fixed.named, left, without)
-    stacker, stacks = Stacker(editor), list[Stack]()
+    stacker, stacks = Stacker(editor, tries), list[Stack]()
     for node in list(editor.graph.nodes if facts.opset >= OLDEST_OPSET else ()):
         if not facts.is_standard(node.domain, node.op):
             continue

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import onnx_graphsurgeon as gs
 
@@ -16,7 +16,7 @@ from onnxac.graph.operators import traits
 from onnxac.inference.dims import static
 from onnxac.inference.windows import window_axes
 from onnxac.recipes.cost import Cost
-from onnxac.reordering.editing import Editor
+from onnxac.reordering.editing import Editor, moved_name
 from onnxac.reordering.horizontal import Branch, Stack, lengths, weigh
 
 
@@ -29,11 +29,14 @@ def _bends(node: gs.Node) -> bool:
 class Stacker:
     """Joins the branches of Concats.
 
+    tries     whether what ends in one of some tensors is joined though the estimate is against it
     declined  output of a Concat whose branches stay apart → why
     """
 
-    def __init__(self, editor: Editor) -> None:
-        self._edit, self._facts = editor, editor.facts
+    def __init__(
+        self, editor: Editor, tries: Callable[[Iterable[str]], bool] = lambda _: False
+    ) -> None:
+        self._edit, self._facts, self._tries = editor, editor.facts, tries
         self.declined: dict[str, Obstacle] = {}
 
     def stack(self, node: gs.Node) -> list[Stack]:
@@ -62,10 +65,11 @@ class Stacker:
     def _worthwhile(self, run: list[Branch], node: gs.Node) -> tuple[list[Branch], Cost | None]:
         """As many of the branches as pay. Where all of them would be too dear, fewer may do."""
         declined: Obstacle | None = None
+        eager = bool(run) and self._tries({node.outputs[0].name, moved_name(run[0].top.name)})
         for count in range(len(run), 1, -1):
             whole = count == len(node.inputs)
             if whole or self._bends(run[0], node):
-                found = weigh(run[:count], self._facts, whole=whole)
+                found = weigh(run[:count], self._facts, whole=whole, eager=eager)
                 if isinstance(found, Cost):
                     return run[:count], found
                 declined = declined or found

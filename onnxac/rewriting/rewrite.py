@@ -102,7 +102,8 @@ class Rewriter:
             try:
                 # Weights that overflow are refused below; NumPy need not warn of them.
                 with np.errstate(over="ignore", invalid="ignore"), remembering():
-                    emitted = [(r, self._build(r, end in swapped)) for r in change.redefinitions]
+                    form = end in swapped, change.eager
+                    emitted = [(r, self._build(r, form)) for r in change.redefinitions]
             except NotFiniteError as error:
                 done.blocked.append(
                     Blocked(change.redefinitions[0].tensor, Obstacle("values", str(error)))
@@ -131,7 +132,7 @@ class Rewriter:
         self._forget(gone)
         return done
 
-    def _build(self, redefinition: Redefinition, swapped: bool) -> Built:
+    def _build(self, redefinition: Redefinition, form: tuple[bool, bool]) -> Built:
         name, definition = redefinition.tensor, redefinition.definition
         target = self._tensors[name]
         bias = definition.bias()
@@ -148,8 +149,9 @@ class Rewriter:
         )
         rank = len(self._facts.shape(name) or ()) or definition.rank or 0
         axis = next((b.axis for b in definition.biases if b.axis is not None), 0)
+        swapped, eager = form
         return builder.build(
-            recipe(definition, name, self._facts, redefinition.wide, swapped=swapped),
+            recipe(definition, name, self._facts, redefinition.wide, swapped=swapped, eager=eager),
             bias,
             axis,
             rank,
