@@ -492,6 +492,21 @@ def test_a_concat_that_is_said_to_have_no_axes() -> None:
     assert {"Concat", "Relu"} <= set(operators(after))
 
 
+def test_integers_that_floats_round_are_not_reduced() -> None:
+    """ "Up to the end", averaged, is that to ONNX Runtime, and below all to onnx's reference."""
+    nodes = [
+        helper.make_node("ReduceMean", ["last"], ["end"], keepdims=1),
+        helper.make_node("Slice", ["x", "first", "end", "axis"], ["s"]),
+        helper.make_node("Add", ["s", "s"], ["y"]),
+    ]
+    weights = {"last": np.array([2**63 - 1]), "first": np.array([1]), "axis": np.array([2])}
+    before = model(nodes, weights, opset=17)
+    after, _ = optimized(before)
+    assert "ReduceMean" in operators(after)
+    small = model(nodes, {**weights, "last": np.array([3])}, opset=17)
+    assert "ReduceMean" not in operators(optimized(small)[0])
+
+
 @pytest.mark.parametrize("keepdims", [2, -1, 2**40, -(2**63)])
 def test_axes_are_kept_for_one_and_for_nothing_else(keepdims: int) -> None:
     nodes = [
