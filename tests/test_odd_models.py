@@ -369,6 +369,19 @@ def test_a_stated_shape_of_another_rank() -> None:
     assert operators(after) == ["F", "Conv"]
 
 
+def test_an_output_that_is_said_to_have_fewer_axes() -> None:
+    """Of the sum nothing is known but what the file tells: an integer goes into it."""
+    nodes = [
+        helper.make_node("Slice", ["x", "first", "last", "axis"], ["s"]),
+        helper.make_node("Conv", ["s", "w"], ["t"]),
+        helper.make_node("Add", ["first", "t"], ["y"]),
+    ]
+    held = {"first": np.array([1]), "last": np.array([9]), "axis": np.array([3])}
+    before = model(nodes, {"w": np.ones((2, 2, 1, 3), np.float32), **held}, output=(1, 2, 4))
+    after, _ = optimize(before, Options(verify=False))
+    assert "Add" in operators(after)
+
+
 def test_a_negative_extent_inside_of_a_body() -> None:
     body = helper.make_graph(
         [helper.make_node("Slice", ["t", "s", "e", "a"], ["r"])],
