@@ -21,7 +21,7 @@ from onnxac.proof.judging.noise import (
 from onnxac.proof.running.process import Rejection, Worker
 from onnxac.proof.running.signature import to_bytes
 from onnxac.proof.settings import Settings
-from onnxac.storage.files import external_tensors
+from onnxac.report.places import all_nodes
 from onnxac.storage.wire import is_large
 
 ONNX_RUNTIME, REFERENCE, IN_FLOAT64 = "onnxruntime", "reference", "float64"
@@ -95,7 +95,7 @@ class Loader:
                 key, source, self._backend, libraries=libraries, renamed=renamed
             )
         path = self._folder / f"{key}.onnx"
-        in_files = any(True for _ in external_tensors(side.model))
+        in_files = _lies_in_files(side.model)
         if source is not None and not is_large(source):
             shutil.copyfile(source, path)
             _append_outputs(path, side.model, extra)
@@ -153,6 +153,16 @@ def to_bytes_with(model: onnx.ModelProto, extra: Sequence[str], *, is_file: bool
     """
     own = bytes(model.SerializeToString()) if is_file else to_bytes(model)
     return own + _further_outputs(model, extra)
+
+
+def _lies_in_files(model: onnx.ModelProto) -> bool:
+    """Whether data of a model lies in other files."""
+    nodes = (*model.graph.node, *(n for f in model.functions for n in f.node))
+    attributes = [a for n in all_nodes(nodes) for a in n.attribute]
+    graphs = (model.graph, *(g for a in attributes for g in (a.g, *a.graphs)))
+    held = (t for a in attributes for t in (a.t, *a.tensors))
+    tensors = (*held, *(t for g in graphs for t in g.initializer))
+    return any(t.data_location == onnx.TensorProto.EXTERNAL for t in tensors)
 
 
 def _append_outputs(path: Path, model: onnx.ModelProto, names: Sequence[str]) -> None:
