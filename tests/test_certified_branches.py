@@ -58,7 +58,8 @@ def test_the_branch_that_the_condition_names_is_certified(which: bool, stored: b
 
 
 def decided_otherwise(model: ModelProto, which: bool) -> ModelProto:
-    made = ModelProto.FromString(model.SerializeToString())
+    made = ModelProto()
+    made.CopyFrom(model)
     value = numpy_helper.from_array(np.array(not which), "which")
     for node in made.graph.node:
         if node.op_type == "Constant":
