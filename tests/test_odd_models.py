@@ -382,6 +382,17 @@ def test_an_output_that_is_said_to_have_fewer_axes() -> None:
     assert "Add" in operators(after)
 
 
+def test_a_part_that_is_said_to_have_no_axes() -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["t"]),
+        helper.make_node("Conv", ["x", "w"], ["u"]),
+        helper.make_node("Split", ["t", "u"], ["y"]),
+    ]
+    before = model(nodes, {"w": W1}, output=())
+    after, _ = optimize(before, Options(verify=False))
+    assert "Split" in operators(after)
+
+
 def test_a_negative_extent_inside_of_a_body() -> None:
     body = helper.make_graph(
         [helper.make_node("Slice", ["t", "s", "e", "a"], ["r"])],
