@@ -341,3 +341,24 @@ def test_branches_that_are_joined_and_stay_channels_last() -> None:
         s=integers(8, seed=2),
     )
     assert operators(before, *BATCHES) == Counter({"Transpose": 2, "Conv": 1, "Relu": 1})
+
+
+def test_a_normalization_in_front_of_a_classifier() -> None:
+    """TensorFlow: a map is flattened channels last, and its columns stay in that order."""
+    before = model(
+        [
+            node("Mul", "x s", "m"),
+            node("Add", "m t", "n"),
+            node("Flatten", "n", "f"),
+            node("MatMul", "f w", "a"),
+            node("MatMul", "f v", "b"),
+            node("Add", "a b", "y"),
+        ],
+        ("N", 3, 3, 4),
+        s=integers(4),
+        t=integers(4, seed=1),
+        w=integers(36, 5, seed=2),
+        v=integers(36, 5, seed=3),
+    )
+    sizes = [{"N": 1}, {"N": 3}]
+    assert operators(before, *sizes) == Counter({"Flatten": 1, "Gemm": 1})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -137,13 +138,26 @@ def respond(outer: Term, bias: Bias, shape: Sequence[Dim] | None) -> Bias | Obst
         return Bias(values, at, bias.size if at is not None else 1)
     group, width = outer.channels.group, outer.channels.width
     if at is not None and at != outer.channels.axis:
-        return Obstacle("layout", f"the bias of {outer.source} lies on another axis")
+        if (outer.axes or ())[at] != Axis(taps=bias.size, extent=1 - bias.size):
+            return Obstacle("layout", f"the bias of {outer.source} lies on another axis")
+        # A product with all of that axis: each of its taps meets one number.
+        values = Lazy(
+            partial(_response, 2 + at - (at > outer.channels.axis)), outer.kernel, bias.values
+        )
+        return Bias(values, outer.channels.axis, outer.channels.out)
     values = Lazy(
         lambda k, b: kernels.apply_to_constant(k, group, np.broadcast_to(b.reshape(-1), (width,))),
         outer.kernel,
         bias.values,
     )
     return Bias(values, outer.channels.axis, outer.channels.out)
+
+
+def _response(axis: int, kernel: Array, bias: Array) -> Array:
+    """What each output channel makes of a constant along an axis of taps."""
+    along = bias.reshape([-1 if i == axis else 1 for i in range(kernel.ndim)])
+    summed: Array = (kernel * along).sum(tuple(range(1, kernel.ndim)))
+    return summed
 
 
 def _scalar(values: Array) -> Array:

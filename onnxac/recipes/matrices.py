@@ -67,9 +67,11 @@ def flattened(frame: Frame) -> Iterator[Piece]:
         return
     counts = [int(str(n)) for n in lengths]
     matrix = _spread(term.kernel, counts, [frame.axes[i] for i in hidden], len(rest))
-    merged: list[int] = []
-    for entry in entries:
-        merged += [entry] if isinstance(entry, int) else entry or ()
+    parts = [[e] if isinstance(e, int) else list(e or ()) for e in entries]
+    # The columns stand in the source's own order, whatever the channels are: nothing is moved.
+    columns = sorted(range(len(parts)), key=lambda i: parts[i][:1])
+    matrix = _ordered(matrix, [channels.width, *counts], columns)
+    merged = [axis for i in columns for axis in parts[i]]
     view: list[Entry] = [*(term.view[i] for i in rest), tuple(merged) or None]
     width = channels.width * math.prod(counts)
     target = (*(frame.before[i] for i in rest), width)
@@ -87,6 +89,14 @@ def flattened(frame: Frame) -> Iterator[Piece]:
     elif len(order) >= 2:
         weight = Weight("weight", Lazy(lambda m: m.T, matrix))
         yield frame.piece((*head, Step("MatMul", dims, cost, {}, (weight,), weighted=True)), tail)
+
+
+def _ordered(matrix: Lazy[Array], sizes: list[int], columns: list[int]) -> Lazy[Array]:
+    """The matrix [out, features] with what its features are made of in another order."""
+    if columns == sorted(columns):
+        return matrix
+    order = (0, *(1 + i for i in columns))
+    return Lazy(lambda m: m.reshape(-1, *sizes).transpose(order).reshape(m.shape), matrix)
 
 
 def _spread(kernel: Lazy[Array], lengths: list[int], axes: list[Axis], rest: int) -> Lazy[Array]:
