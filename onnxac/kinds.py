@@ -14,7 +14,7 @@ KINDS: Mapping[str, str] = {
     "layout": "Transpose, Reshape and what is like them go where they cancel out",
     "pools": "an average goes into an operator beside it",
     "products": "products with constant matrices are one",
-    "shuffles": "channels are chosen, or change places, within a kernel",
+    "shuffles": "channels are chosen, or change places, within a kernel or before a DepthToSpace",
     "upsample": "a Resize by a whole factor goes into, or behind, what reads it",
 }
 _OPERATORS = {
@@ -27,7 +27,7 @@ _OPERATORS = {
     "layout": "Transpose Reshape Flatten Squeeze Unsqueeze Expand Tile",
     "pools": "AveragePool GlobalAveragePool ReduceMean ReduceSum",
     "products": "MatMul Gemm Einsum",
-    "shuffles": "Gather",
+    "shuffles": "Gather DepthToSpace",
     "upsample": "Resize Upsample",
 }
 _KIND_OF = {op: kind for kind, ops in _OPERATORS.items() for op in ops.split()}

@@ -82,6 +82,43 @@ def assert_same_bits(before: ModelProto, after: ModelProto, *sizes: dict[str, in
         assert np.array_equal(run(after, values)[0], run(before, values)[0])
 
 
+@pytest.mark.parametrize("which", [(1,), (3,), (1, 3)], ids=["order", "product", "both"])
+def test_an_einsum_may_say_the_order_or_the_product(which: tuple[int, ...]) -> None:
+    """MAE writes the order so, and einops what it is asked to."""
+    before = patches()
+    nodes = before.graph.node
+    for at in which:
+        del nodes[at].attribute[:]
+        equation = "nchpwq->nhwpqc" if at == 1 else "npk, ko -> npo"
+        nodes[at].op_type = "Einsum"
+        nodes[at].attribute.append(helper.make_attribute("equation", equation))
+    after, report = optimize(before)
+    assert operators(after) == {"Conv": 1, "Reshape": 1, "Transpose": 1, "Relu": 1}
+    (fusion,) = report.fusions
+    assert fusion.certificate is not None
+    assert fusion.certificate.verdict == HOLDS
+    assert_same_bits(before, after)
+
+
+@pytest.mark.parametrize(
+    ("at", "equation"),
+    [
+        (1, "nchpwq->nhpwqc"), (3, "npk,ok->npo"), (3, "npk,kk->npk"), (3, "npk,ko->pno"),
+    ],
+)  # fmt: skip
+def test_an_einsum_that_says_something_else_is_no_embedding(at: int, equation: str) -> None:
+    if at == 1:
+        before = patches(patch=(3, 4), channels=1, out=12)
+    else:
+        before = patches(patch=(2, 2), channels=1, out=4)
+    nodes = before.graph.node
+    del nodes[at].attribute[:]
+    nodes[at].op_type = "Einsum"
+    nodes[at].attribute.append(helper.make_attribute("equation", equation))
+    after, _ = optimize(before, Options(verify=False))
+    assert "Conv" not in operators(after)
+
+
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("bias", [True, False])
 def test_an_embedding_is_one_convolution(order: tuple[int, ...], bias: bool) -> None:

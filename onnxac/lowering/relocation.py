@@ -142,6 +142,11 @@ class Regions:
             terms = self._displaced(self._located(tensor, source, nodes), source, shape[1], step)
         elif shape[-1] == output[-1]:
             terms = self._displaced(self._located(tensor, source, nodes, 1), source, None, step)
+            if len(shape) > 3 and all(
+                a.is_identity for t in terms or () for a in (t.axes or ())[2:]
+            ):
+                # What only the second axis is longer by are channels, of whatever is joined.
+                terms = None
         repeats = any(a.sampling for t in terms or () for a in t.axes or ())
         kind = "upsample" if repeats else "borders"
         if terms is None and isinstance(shape[1], int):

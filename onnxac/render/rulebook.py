@@ -168,8 +168,11 @@ PAGES: dict[str, Page] = {
         "A Resize to the nearest element by a whole factor repeats each element so often; then it "
         "is a part of the convolution behind it, which can read the small map itself. Other "
         "coordinates or roundings repeat some elements more often than others, factors that are "
-        "not whole do too, and an interpolation mixes neighbours, at the border in another way "
-        "than a window that pads with zeros.",
+        "not whole do too. An interpolation (linear, cubic, whatever its coordinates) mixes "
+        "neighbours with weights that add up to one. So what looks at single positions, a 1×1 with "
+        "its bias or a scale, goes before it, exactly, borders included, if that pays. A window "
+        "that looks at neighbours stays behind it: at the border an interpolation repeats the "
+        "edge, and a window pads with zeros.",
         "Where the exporter leaves a choice, take nearest with coordinates `asymmetric` and "
         "rounding `floor`, as PyTorch does, and whole factors.",
     ),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
 from onnxac.graph.model import Model
@@ -13,6 +15,9 @@ from onnxac.graph.names import Names
 from onnxac.graph.operators import is_standard, traits
 from onnxac.inference.facts import Facts
 from onnxac.recipes.steps import size
+
+# Operators that scale or shift, where all but one of their operands are constants.
+AFFINE = frozenset({"BatchNormalization", "Mul", "Div", "Add", "Sub"})
 
 
 def moved_name(name: str) -> str:
@@ -79,6 +84,35 @@ class Editor:
 
         return a.op == b.op and a.attrs == b.attrs and constants(a) == constants(b)
 
+    def flowing(self, node: gs.Node) -> int | None:
+        """Which operand of a scale or a shift is no constant; None where it is none."""
+        found = [
+            i for i, t in enumerate(node.inputs) if t.name and not self.facts.is_constant(t.name)
+        ]
+        if len(found) != 1 or (node.op == "Div" and found[0]):
+            return None
+        return found[0]
+
+    def is_per_channel(self, node: gs.Node, rank: int) -> bool:
+        """Whether the constants of a scale or a shift have one number per channel, or one."""
+        if node.op == "BatchNormalization":
+            return len(node.outputs) == 1
+        for tensor in node.inputs:
+            if self.facts.is_constant(tensor.name):
+                shape = self.facts.shape(tensor.name)
+                if shape is None:
+                    return False
+                wide = [i - len(shape) for i, d in enumerate(shape) if d != 1]
+                if len(shape) > rank or wide not in ([], [1 - rank]):
+                    return False
+        return True
+
+    def constant(self, wish: str, values: NDArray[Any]) -> gs.Constant:
+        """A new constant, known from now on."""
+        held = gs.Constant(self.name(wish), values)
+        self.facts.store(held.name, values)
+        return held
+
     def like(self, tensor: gs.Tensor, wish: str, channels: int | None = None) -> gs.Variable:
         """A new tensor of the same type, but for the number of channels."""
         made = gs.Variable(self.name(moved_name(wish)))
@@ -115,6 +149,18 @@ class Editor:
             return
         del self.graph.nodes[self.position(node)]
         self.graph.nodes.insert(self.position(other), node)
+
+    def discard(self, *nodes: gs.Node) -> None:
+        """Take nodes out, and all that was there only for them."""
+        waiting = list(nodes)
+        while waiting:
+            node = waiting.pop()
+            makers = [m for t in node.inputs for m in t.inputs]
+            node.inputs.clear()
+            node.outputs.clear()
+            waiting += [
+                m for m in makers if not any(t.outputs or self.is_fixed(t) for t in m.outputs)
+            ]
 
     def insert_after(self, node: gs.Node, new: gs.Node) -> None:
         """Put a new node behind one that is in the graph."""

@@ -8,11 +8,12 @@
     AveragePool → affine       =  affine → AveragePool  unless it pads
     scale → shift → window     =  shift → scale → window  where only the scale can go in
     patches → product          =  product → patches       both a convolution, so that it is one
+    DepthToSpace → affine, 1×1 =  affine, 1×1 → DepthToSpace  where a convolution is before it
 
 Runs before the survey, on the graph itself. Each change is exact whatever comes of it, and
 is made only where it pays: the first by an estimate of the time that the merged convolution
-takes, the others because an operator less is left. `stacking`, `transposes`, `scales`
-and `patches` have rules of their own.
+takes, the others because an operator less is left. `stacking`, `transposes`, `scales`,
+`patches` and `blocks` have rules of their own.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from onnxac.algebra import Obstacle
 from onnxac.graph.fixed import Fixed
 from onnxac.graph.model import Model
 from onnxac.inference.constants import OLDEST_OPSET
-from onnxac.inference.dims import static
 from onnxac.inference.facts import Facts
 from onnxac.kinds import kind_of
+from onnxac.reordering.blocks import through_blocks
 from onnxac.reordering.constants import join_constants
-from onnxac.reordering.editing import Editor
+from onnxac.reordering.editing import AFFINE, Editor
 from onnxac.reordering.horizontal import Stack
 from onnxac.reordering.patches import patches_first
 from onnxac.reordering.phases import without_phases
@@ -40,7 +41,6 @@ from onnxac.reordering.transposes import turn_back, turn_once
 
 # What several Transposes may stand in front of.
 _SEVERAL = {"Concat", "Mul", "Div", "Max", "Min"}
-_AFFINE = {"BatchNormalization", "Mul", "Div", "Add", "Sub"}
 
 
 @dataclass(frozen=True)
@@ -82,17 +82,18 @@ def reorder(
             continue
         if any(t.name in left for t in node.outputs) or kind_of(node.op) in kinds:
             continue
+        through_blocks(editor, node, kinds)
         if node.op == "Transpose":
             turn_back(editor, node)
         elif node.op == "DepthToSpace":
             without_phases(editor, node)
-        elif node.op == "MatMul" and not {"focus", "layout"}.intersection(kinds):
+        elif node.op in ("MatMul", "Einsum") and not {"focus", "layout"}.intersection(kinds):
             patches_first(editor, node)
         elif node.op in _SEVERAL and sum(not facts.is_constant(t.name) for t in node.inputs) > 1:
             turn_once(editor, node)
         if node.op == "Concat":
             stacks += stacker.stack(node)
-        elif node.op in _AFFINE:
+        elif node.op in AFFINE:
             join_constants(editor, node)
             _before_pool(editor, node)
             scale_last(editor, node)
@@ -101,13 +102,13 @@ def reorder(
 
 def _before_pool(editor: Editor, node: gs.Node) -> None:
     """AveragePool → affine: the affine first, where a convolution takes it in."""
-    flowing = [
-        i for i, t in enumerate(node.inputs) if t.name and not editor.facts.is_constant(t.name)
-    ]
-    if len(flowing) != 1 or (node.op == "Div" and flowing[0]):
-        return
-    pool = editor.only_maker(node.inputs[flowing[0]], "AveragePool")
-    if pool is None or editor.only_maker(pool.inputs[0], "Conv", "ConvTranspose") is None:
+    at = editor.flowing(node)
+    pool = None if at is None else editor.only_maker(node.inputs[at], "AveragePool")
+    if (
+        at is None
+        or pool is None
+        or editor.only_maker(pool.inputs[0], "Conv", "ConvTranspose") is None
+    ):
         return
     if (
         any(pool.attrs.get("pads", ()))
@@ -115,27 +116,15 @@ def _before_pool(editor: Editor, node: gs.Node) -> None:
         or (pool.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"))
     ):
         return
-    if not _is_per_channel(editor, node, len(editor.facts.shape(pool.inputs[0].name) or ())):
+    if not editor.is_per_channel(node, len(editor.facts.shape(pool.inputs[0].name) or ())):
         return
     source, out = pool.inputs[0], node.outputs[0]
     if editor.is_undone(out):
         return
     inner = editor.like(source, out.name)
     pool.outputs.clear()
-    node.inputs[flowing[0]] = source
+    node.inputs[at] = source
     node.outputs = [inner]
     pool.inputs[0] = inner
     pool.outputs = [out]
     editor.move_before(node, pool)
-
-
-def _is_per_channel(editor: Editor, node: gs.Node, rank: int) -> bool:
-    if node.op == "BatchNormalization":
-        return len(node.outputs) == 1
-    for tensor in node.inputs:
-        if editor.facts.is_constant(tensor.name):
-            shape = static(editor.facts.shape(tensor.name) or (0, 0))
-            wide = [i - len(shape) for i, d in enumerate(shape) if d != 1]
-            if len(shape) > rank or wide not in ([], [1 - rank]):
-                return False
-    return True

@@ -2,9 +2,9 @@
 
     Reshape → Transpose → Reshape → MatMul    [N, C, H, W] → [N, H'·W', O], of patches p × p
 
-is a convolution with a stride of p, but for where its channels stand. It is written here as what
-it is: space to depth, with all elements of a patch as channels; a product of these; and then the
-spatial axes merged, and the channels last.
+is a convolution with a stride of p, but for where its channels stand. Transpose and product may be
+Einsums. It is written here as what it is: space to depth, with all elements of a patch as channels;
+a product of these; and then the spatial axes merged, and the channels last.
 
 The product is an Einsum, which has the matrix as it is stored: no weight is looked at.
 """
@@ -51,8 +51,10 @@ class _Patches:
 
 
 def patches_first(editor: Editor, node: gs.Node) -> None:
-    """MatMul of patches: an Einsum of what is there before the axes are put in that order."""
+    """Product of patches: an Einsum of what is there before the axes are put in that order."""
     if len(node.inputs) != 2 or not editor.facts.is_constant(node.inputs[1].name):
+        return
+    if node.op == "Einsum" and not _is_product(node):
         return
     source, matrix = node.inputs
     weight = editor.facts.shape(matrix.name)
@@ -129,7 +131,7 @@ def _bias(editor: Editor, tensor: gs.Tensor, channels: int) -> tuple[gs.Node, gs
 
 def _patches(editor: Editor, tensor: gs.Tensor) -> _Patches | None:
     joined = editor.only_maker(tensor, "Reshape")
-    turned = joined and editor.only_maker(joined.inputs[0], "Transpose")
+    turned = joined and editor.only_maker(joined.inputs[0], "Transpose", "Einsum")
     parted = turned and editor.only_maker(turned.inputs[0], "Reshape")
     if parted is None or turned is None:
         return None
@@ -140,7 +142,7 @@ def _patches(editor: Editor, tensor: gs.Tensor) -> _Patches | None:
     count = len(source) - 2
     if count > len(_SPATIAL) or not _is_cut(source, cut):
         return None
-    perm = list(turned.attrs.get("perm", ()))
+    perm = _order(turned)
     axes = [2 * i + 2 for i in range(count)]
     if perm[: count + 1] != [0, *axes]:
         return None
@@ -158,6 +160,35 @@ def _patches(editor: Editor, tensor: gs.Tensor) -> _Patches | None:
         return None
     sizes = tuple(int(str(cut[i + 1])) for i in axes)
     return _Patches(parted.inputs[0], parted.outputs[0], inner, sizes, outer, width, merged)
+
+
+def _labels(node: gs.Node) -> tuple[list[str], str]:
+    """The labels of an Einsum's operands and of its result."""
+    equation = node.attrs.get("equation", "")
+    text = equation.decode() if isinstance(equation, bytes) else str(equation)
+    operands, _, result = text.replace(" ", "").partition("->")
+    return operands.split(","), result
+
+
+def _is_product(node: gs.Node) -> bool:
+    """Whether an Einsum is the product of the last axis with a matrix."""
+    operands, result = _labels(node)
+    if len(operands) != 2 or len(operands[1]) != 2:
+        return False
+    rows, summed, made = operands[0], operands[1][0], operands[1][1]
+    alone = len({*rows, made}) == len(rows) + 1
+    return alone and rows[-1:] == summed and result == rows[:-1] + made
+
+
+def _order(node: gs.Node) -> list[int]:
+    """Which axis comes when, of a Transpose or of an Einsum that is one; empty if it is none."""
+    if node.op == "Transpose":
+        return list(node.attrs.get("perm", ()))
+    operands, result = _labels(node)
+    labels = operands[0]
+    if len(operands) > 1 or len({*labels}) != len(labels) or sorted(labels) != sorted(result):
+        return []
+    return [labels.index(c) for c in result]
 
 
 def _is_cut(source: Shape, cut: Shape) -> bool:

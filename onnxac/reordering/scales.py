@@ -115,6 +115,12 @@ def _windows(editor: Editor, tensor: gs.Tensor) -> list[gs.Node] | None:
     for node in _readers(editor, tensor):
         if not editor.facts.is_standard(node.domain, node.op) or len(node.outputs) != 1:
             return None
+        if _constant_operand(editor, node, "Mul", "Div") is not None:
+            further = _windows(editor, node.outputs[0])
+            if further is None:
+                return None
+            found += further
+            continue
         if node.inputs[0] is not tensor or node.outputs[0].name in editor.left:
             return None
         if node.op == "Transpose" or (node.op == "Pad" and _pads_with_zeros(editor, node)):
