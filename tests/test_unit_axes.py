@@ -64,3 +64,31 @@ def test_no_window_loses_an_axis_that_the_source_has(before: ModelProto, left: l
         values = feeds(before, seed)
         assert np.array_equal(run(after, values)[0], run(before, values)[0])
     assert operators(optimize(after, Options(verify=False))[0]) == operators(after)
+
+
+def test_a_batch_of_one_is_no_axis_to_move() -> None:
+    """Channels come in front of the positions, and the batch stays where it is: no Reshape."""
+    draw = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "front"], ["u"]),
+        helper.make_node("Transpose", ["u"], ["t"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["t", "w"], ["c"]),
+        helper.make_node("Squeeze", ["c", "axis"], ["s"]),
+        helper.make_node("Mul", ["s", "scale"], ["m"]),
+        helper.make_node("Relu", ["m"], ["y"]),
+    ]
+    held = {
+        "front": np.array([1]),
+        "axis": np.array([2]),
+        "w": draw.integers(-4, 5, (6, 4, 1, 3)).astype(np.float32),
+        "scale": draw.integers(-4, 5, (6, 1)).astype(np.float32),
+    }
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 9, 4])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 6, 7])
+    weights = [numpy_helper.from_array(v, k) for k, v in held.items()]
+    graph = helper.make_graph(nodes, "g", [x], [y], weights)
+    before = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    after, _ = optimize(before, Options(verify=False))
+    assert [n.op_type for n in after.graph.node] == ["Transpose", "Conv", "Relu"]
+    values = feeds(before, 0)
+    assert np.array_equal(run(after, values)[0], run(before, values)[0])

@@ -96,7 +96,13 @@ def rearranged(dims: Dims, view: View, target: Dims, opset: int) -> tuple[Step, 
     if any(a > b for a, b in pairwise(order)):
         if GROUPED in view:
             return None
-        perm = [*names, *(i for i in range(len(dims)) if i not in names)]
+        # Axes of extent 1 that nobody named come where new ones are wanted: no Reshape then.
+        rest = [i for i in range(len(dims)) if i not in names]
+        perm: list[int] = []
+        for entry in view:
+            perm += rest[:1] if entry is None else named((entry,))
+            del rest[: entry is None]
+        perm += rest
         turned = tuple(dims[i] for i in perm)
         steps.append(Step("Transpose", turned, moving(dims, turned), {"perm": perm}))
         dims = turned
