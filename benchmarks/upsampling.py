@@ -31,7 +31,7 @@ from onnxac.recipes.cost import (
     transposed_cost,
     window_cost,
 )
-from onnxac.recipes.upsampling import phased, spread
+from onnxac.recipes.upsampling import WORTH, phased, spread
 from onnxac.recipes.windows import output_padding
 
 Shape = tuple[int, int, int, int, int]
@@ -146,8 +146,9 @@ def main(number: int) -> None:
     for shape in itertools.islice(SHAPES, number):
         forms = [resized(shape), transposed(shape), by_phases(shape)]
         times = milliseconds([session(shape, f) for f in forms], shape)
-        costs = [forms[0][2].time, *(reluctant(f[2]).time for f in forms[1:])]
-        taken = costs.index(min(costs))
+        whole, one, several = forms[0][2].time, *(reluctant(f[2]).time for f in forms[1:])
+        best = (2, several) if several < WORTH * one else (1, one)
+        taken = best[0] if best[1] < whole else 0
         ratios.append(times[0] / times[taken])
         losses.append(times[taken] / min(times))
         row = "".join(f"{t:9.3f} ms" for t in times)

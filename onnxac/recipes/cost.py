@@ -17,6 +17,8 @@ And of upsampling (`benchmarks/upsampling.py` has the table, and how often the e
 - A ConvTranspose is a matrix product, 0.0105 ns per multiply-add, whose columns are added up,
   0.3 ns each; to convolutions behind it, each output costs another 0.8 ns for its layout.
 - Resize and DepthToSpace move elements one by one: 0.3 and 0.7 ns for each that they make.
+
+`benchmarks/forms.py` times what competes, kind by kind, and says how often this is right.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from onnxac.recipes.windows import Window
 # Steps, which of them takes a bias in, and the term as these write it.
 Way = tuple[list[Step], int, Term]
 # Several nodes have to be so much faster than one.
-_WORTH = 0.85
+WORTH = 0.85
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def upsampled(window: Window, spatial: list[int]) -> Iterator[Way]:
     ways = [way for way in (transposed, phases) if way is not None]
     if len(ways) == 2:
         one, several = (total(s.cost for s in way[0]).time for way in ways)
-        if (several < _WORTH * one) != window.site.swapped:
+        if (several < WORTH * one) != window.site.swapped:
             ways.reverse()
     yield from ways
 
