@@ -347,8 +347,8 @@ def operators(form: ModelProto) -> str:
 
 def main(wanted: Sequence[str], seconds: float) -> None:
     print(f"onnxruntime {onnxruntime.__version__}, one thread, Python {sys.version.split()[0]}")
-    head = f"{'kind':12}{'cases':>6}{'right':>7}{'worst wrong choice':>20}"
-    rows, wrong, cases, right = [], [], 0, 0
+    print(f"{'kind':12}{'cases':>6}{'right':>7}{'worst wrong choice':>20}", flush=True)
+    wrong, cases, right = [], 0, 0
     for kind in wanted or KINDS:
         losses: list[float] = []
         for case in KINDS[kind]():
@@ -368,9 +368,8 @@ def main(wanted: Sequence[str], seconds: float) -> None:
                 )
         good = sum(loss <= NEAR for loss in losses)
         worst = max(losses, default=1.0)
-        rows.append(f"{kind:12}{len(losses):6}{good:7}{worst:19.2f}×")
+        print(f"{kind:12}{len(losses):6}{good:7}{worst:19.2f}×", flush=True)
         cases, right = cases + len(losses), right + good
-    print("\n".join([head, *rows]))
     print(f"right in {right} of {cases}, {100 * right / max(cases, 1):.0f} %")
     print("\n".join(["wrong (taken; the fastest):", *sorted(wrong, reverse=True)]))
 

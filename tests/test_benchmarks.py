@@ -6,11 +6,14 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
+import onnxruntime
 import pytest
 
 
@@ -187,3 +190,27 @@ def test_onnxac_is_measured_on_a_chain(
     assert found["nodes"] == 4
     assert found["seconds"]["low"] <= found["seconds"]["median"] <= found["seconds"]["high"]
     assert compare.weighed(source)["nodes"] == 18
+
+
+KINDS = ("upsample", "pyramid", "concat", "added", "grouped", "focus", "products", "pools")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_forms_that_compete_compute_the_same(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the smallest case of each kind: what is timed, and what the estimate was against."""
+    monkeypatch.syspath_prepend(str(Path("benchmarks").resolve()))
+    import forms  # type: ignore[import-not-found]
+
+    cases = sorted(islice(forms.KINDS[kind](), 5), key=lambda c: int(c.made.ByteSize()))
+    case = next(c for c in cases if len(forms.forms_of(c)) > 1)
+    value = case.made.graph.input[0].type.tensor_type
+    x = np.random.default_rng(0).standard_normal([d.dim_value for d in value.shape.dim])
+    found = []
+    for form in forms.forms_of(case):
+        session = onnxruntime.InferenceSession(
+            form.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        found.append(session.run(None, {"x": x.astype(np.float32)})[0])
+    assert len(found) > 1
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], atol=1e-4 * float(np.abs(found[0]).max()))
