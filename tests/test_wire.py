@@ -24,6 +24,7 @@ from onnxac.storage.files import external_tensors, is_single, read, read_lazily
 @pytest.fixture(autouse=True)
 def every_file_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "LARGE_FILE", 0)
+    monkeypatch.setattr(wire, "LARGE_TENSOR", 1024)
 
 
 @pytest.fixture

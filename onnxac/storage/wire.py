@@ -21,8 +21,8 @@ from onnx import GraphProto, ModelProto, TensorProto
 
 # Files from this size on are worth it.
 LARGE_FILE = 2**20
-# Weights from this size on are left where they are.
-LARGE_TENSOR = 1024
+# Weights from this size on are left where they are; to come back for a smaller one takes longer.
+LARGE_TENSOR = 4096
 # The most that one message may hold.
 LARGEST_FILE = 2**31 - 1
 
