@@ -49,6 +49,28 @@ def test_the_quietest_is_taken() -> None:
         assert rehearse(model, None, Options(), candidates(name, powers, *signs)) == best
 
 
+@pytest.mark.parametrize(
+    ("noise", "best"),
+    [
+        # All inputs, four of five, three of five; of two that are quieter the quieter one.
+        ([[1.0, 0.8]] * 5, 1),
+        ([[1.0, 0.8]] * 4 + [[1.0, 1.1]], 1),
+        ([[1.0, 0.1]] * 3 + [[1.0, 1.1]] * 2, 0),
+        ([[1.0, 0.95]] * 5, 0),
+        ([[1.0, 0.8, 0.5]] * 5, 2),
+        ([[1.0, 0.8, 0.1]] * 3 + [[1.0, 0.8, 1.1]] * 2, 1),
+        ([[0.0, 0.0]] * 5, 0),
+    ],
+)
+def test_factors_are_taken_where_they_help_on_four_inputs_of_five(
+    noise: list[list[float]], best: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, name, powers = network()
+    monkeypatch.setattr(rehearsal._Rehearsal, "noise", lambda *_: np.array(noise))
+    known = candidates(name, powers, *[0] * len(noise[0]))
+    assert rehearse(model, None, Options(), known) == best
+
+
 def test_free_sizes_are_made_up_and_given_ones_are_kept() -> None:
     model, name, powers = network(dims=("n", "h", "w"))
     for options in (Options(), Options(shapes={"x": (2, 8, 12, 10)})):

@@ -252,6 +252,14 @@ def test_what_was_not_compared_is_always_told() -> None:
     assert "size 7" in shown(proof(skipped, details=False))
 
 
+def test_of_many_tensors_that_were_not_compared_the_rest_is_counted() -> None:
+    many = replace(verification(0), skipped=tuple(f"'t{i}' is left out" for i in range(50)))
+    brief = shown(proof(many, details=False))
+    assert brief.count("is left out") == 4
+    assert "and 46 more notes; -v shows them" in brief
+    assert shown(proof(many, details=True)).count("is left out") == 50
+
+
 @pytest.mark.parametrize(
     ("after", "spread", "said"),
     [(5.0, 0.1, "2.00× as fast."), (20.0, 0.1, "2.00× as slow."), (9.9, 1.0, "No difference")],

@@ -14,6 +14,7 @@ from onnxac.cli.options import (
     Equalize,
     ExactFactors,
     Freeze,
+    Inputs,
     Keep,
     Quiet,
     Verbose,
@@ -42,6 +43,7 @@ def explain(
     ranges: WithRanges = False,
     equalize: Equalize = False,
     exact_factors: ExactFactors = False,
+    inputs: Inputs = None,
     quiet: Quiet = False,
     verbose: Verbose = 0,
     color: Color = True,
@@ -68,6 +70,7 @@ def explain(
             ranges=ranges,
             equalize=equalize,
             exact_factors=exact_factors,
+            inputs=tuple(inputs or ()),
             notice=screen.notice,
         )
         source = model_from_stdin() if str(model) == STDIO else model

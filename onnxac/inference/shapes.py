@@ -31,6 +31,8 @@ from onnxac.inference.windows import (
 
 _WEIGHTED = ("Conv", "ConvTranspose", "BatchNormalization", "MatMul", "Gemm")
 _WINDOWS = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool")
+# Of ONNX Runtime: what weight-only quantization makes of a MatMul.
+_PACKED = ("com.microsoft", "MatMulNBits")
 # The largest number that a type holds exactly.
 _MOST: dict[int, int] = {
     TensorProto.BOOL: 1,
@@ -124,7 +126,16 @@ class Shapes(Constants):
         if node.op_type == "Constant":
             held = held_by(node) if self.is_standard(node.domain, node.op_type) else None
             return None if held is None else self.type_of(held.data_type, held.dims)
+        if (node.domain, node.op_type) == _PACKED:
+            return self._packed(node)
         return self._disputed(node) or self._window(node) or self._moved(node) or self._sized(node)
+
+    def _packed(self, node: NodeProto) -> TypeProto | None:
+        """Type of a product with a matrix in few bits: [..., K] → [..., N]. onnx knows none."""
+        shape, columns = self.shape(node.input[0]), attributes(node).get("N")
+        if not shape or not isinstance(columns, int):
+            return None
+        return self.type_of(self.dtype(node.input[0]) or 0, [*shape[:-1], columns])
 
     def _disputed(self, node: NodeProto) -> TypeProto | None:
         """Type of a pool whose last window, in ceil_mode, would begin in the padding behind.

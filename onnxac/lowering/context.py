@@ -130,6 +130,13 @@ class Context:
             return Obstacle("constant", f"{name} is quantized (--dequantize merges it as floats)")
         return Obstacle("constant", f"{name} is computed from the model's inputs")
 
+    def is_weight(self, tensor: gs.Tensor) -> bool:
+        """Whether it holds weights, though it is not a constant: overridable, or quantized."""
+        if self.may_be_overridden(tensor):
+            return True
+        made = tensor.inputs[0] if tensor.inputs else None
+        return made is not None and traits(made.op).quantizes and self.is_constant(made.inputs[0])
+
     def may_be_overridden(self, tensor: gs.Tensor) -> bool:
         """Whether it is an initializer that is a graph input, too."""
         return tensor.name in self.facts.overridable

@@ -28,7 +28,7 @@ def _matmul(node: gs.Node, output: int, context: Context) -> Lowered:
     left, right = node.inputs
     constants = [context.is_constant(t) for t in (left, right)]
     if sum(constants) != 1:
-        held = [t for t in (left, right) if context.may_be_overridden(t)]
+        held = [t for t in (left, right) if context.is_weight(t)]
         return context.variable(held[0]) if held else None
     matrix, source = (left, right) if constants[0] else (right, left)
     dims, shape = context.static_shape(matrix), context.shape(source)
@@ -50,7 +50,7 @@ def _matmul(node: gs.Node, output: int, context: Context) -> Lowered:
 def _gemm(node: gs.Node, output: int, context: Context) -> Lowered:
     source, matrix = node.inputs[0], node.inputs[1]
     if not context.is_constant(matrix):
-        return context.variable(matrix) if context.may_be_overridden(matrix) else None
+        return context.variable(matrix) if context.is_weight(matrix) else None
     dims, shape = context.static_shape(matrix), context.shape(source)
     if dims is None or len(dims) != 2 or 0 in dims or shape is None or len(shape) != 2:
         return None

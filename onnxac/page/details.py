@@ -14,6 +14,7 @@ from .html import Markup, join, name, tag
 GROUPS_SHOWN = 80
 REFUSALS_SHOWN = 60
 OUTPUTS_SHOWN = 60
+NOTES_SHOWN = 5
 
 
 def left_alone(facts: Facts) -> Markup | None:
@@ -93,9 +94,12 @@ def _runs(check: Verification) -> Markup:
     )
     text = f"{check.runtime}; {numbers.plural(check.runs, 'run')}"
     inputs = tag("bdi", shapes[:600]) if shapes else None
-    skipped = (tag("p", tag("bdi", s[:600]), class_="dim") for s in check.skipped)
     line = tag("p", text, Markup(", input sizes ") if inputs else None, inputs, ".", class_="dim")
-    return join((line, *skipped))
+    notes = [tag("p", tag("bdi", s[:600]), class_="dim") for s in check.skipped]
+    if len(notes) <= NOTES_SHOWN:
+        return join((line, *notes))
+    more = tag("summary", f"{len(notes) - NOTES_SHOWN + 1:,} more notes")
+    return join((line, *notes[: NOTES_SHOWN - 1], tag("details", more, *notes[NOTES_SHOWN - 1 :])))
 
 
 def provenance(facts: Facts) -> Markup:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from onnx import ModelProto
 
+from onnxac.render import numbers
+
 from .html import Markup, join, tag
 from .index import GraphIndex
 from .neighbourhood import excerpt, neighbourhood
@@ -171,9 +173,8 @@ def _section(indexes: tuple[GraphIndex, GraphIndex], matching: Matching) -> Mark
 
 def _pane(side: str, nodes: int) -> Markup:
     more = tag("span", class_="more", role="status")
-    title = tag(
-        "figcaption", tag("b", side.capitalize()), f" {nodes:,} nodes", more, class_="caption"
-    )
+    count = f" {numbers.plural(nodes, 'node')}"
+    title = tag("figcaption", tag("b", side.capitalize()), count, more, class_="caption")
     wait = tag("p", "Drawing the graph…", class_="wait", role="status")
     place = tag("div", wait, class_="place", id=f"pane-{side}")
     return tag("figure", title, place, class_=side)

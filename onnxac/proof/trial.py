@@ -77,6 +77,7 @@ class Trial:
     diagnosis: Diagnosis
     settings: Settings
     notes: list[str] = field(default_factory=list)
+    unjudged: dict[str, None] = field(default_factory=dict)
     shapes: list[dict[str, Shape]] = field(default_factory=list)
     records: dict[str, Record] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
@@ -167,7 +168,8 @@ class Trial:
         record = self.records[found.subject.name]
         if found.unjudged:
             record.unjudged.append(found.unjudged)
-            self._note(f"{found.subject.name!r} is left out with {text(shapes)}: {found.unjudged}")
+            where = f"{found.subject.name!r} is left out with {text(shapes)}"
+            self.unjudged[f"{where}: {found.unjudged}"] = None
             return
         gap = found.gap
         record.judged += 1

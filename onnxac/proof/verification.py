@@ -156,7 +156,7 @@ def _verification(case: Case, trial: Trial, runtime: str) -> Verification:
     records = list(trial.records.values())
     outputs = [r for r in records if not r.subject.inside and r.worst is not None]
     inner = [r for r in records if r.subject.inside and r.worst is not None]
-    notes = [*case.notes, *trial.notes]
+    notes = [*case.notes, *trial.notes, *trial.unjudged]
     different = any(r.differs for r in (*outputs, *inner))
     return Verification(
         outputs=tuple(r.worst for r in outputs if r.worst is not None),

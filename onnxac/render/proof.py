@@ -10,6 +10,9 @@ from onnxac.render.safe import one_line
 from onnxac.render.verdict import difference, verdict
 from onnxac.report import Verification
 
+# What was not compared: of an ill-conditioned network hundreds of tensors, one line each.
+NOTES_SHOWN = 5
+
 STYLES = {"equal": "bold green", "differs": "bold red", "unknown": "bold yellow"}
 
 
@@ -20,7 +23,11 @@ def proof(verification: Verification | None, details: bool) -> list[RenderableTy
     lines: list[RenderableType] = [Entry(mark, Text(found.sentence, "bold"))]
     if verification is None:
         return lines
-    lines += [item(one_line(note), "yellow") for note in verification.skipped]
+    notes = verification.skipped
+    shown = notes if details or len(notes) <= NOTES_SHOWN else notes[: NOTES_SHOWN - 1]
+    lines += [item(one_line(note), "yellow") for note in shown]
+    if len(shown) < len(notes):
+        lines.append(item(f"and {len(notes) - len(shown):,} more notes; -v shows them", "dim"))
     if details:
         lines.append(item(f"in {one_line(verification.runtime)}", "dim"))
         for output in verification.outputs:

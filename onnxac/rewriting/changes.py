@@ -157,6 +157,8 @@ def _matters(roll: Roll, step: int, entry: Blocked, definitions: set[str]) -> bo
         return any(op in _SUMMED for op in (node.op, *made)) and any(
             op in _SUMMED for op in (*readers, *behind)
         )
+    if entry.obstacle.rule == "constant" and node.op in _TAKES_IN:
+        return True
     if node.op in _WEIGHTED or entry.obstacle.rule in _ALWAYS or entry.tensor in definitions:
         return True
     return any(op in _WEIGHTED for op in (*readers, *made))

@@ -289,3 +289,12 @@ def test_a_card_tells_of_its_certificate() -> None:
     assert "certificate <b>✗ fails</b>" in page
     assert "&#x27;a&lt;b&#x27; differs" in page
     assert "certificate <b>" not in render_html(before, after, report, netron=False)
+
+
+def test_many_notes_on_what_was_not_compared_are_folded() -> None:
+    before, after, report = reported()
+    many = dataclasses.replace(proof(0.0), skipped=tuple(f"'t{i}' is left out" for i in range(50)))
+    html = render_html(before, after, dataclasses.replace(report, verification=many), netron=False)
+    opened, _, folded = text_of(html).partition("46 more notes")
+    assert opened.count("is left out") == 4
+    assert folded.count("is left out") == 46

@@ -295,17 +295,26 @@ def cast(call: Call) -> Array:
 
 
 def dequantize(call: Call) -> Array:
-    """DequantizeLinear of constants: (x - zero point)·scale, along an axis or as a whole."""
-    scale = call.value(1).array
-    if call.value(0).live or call.get("block_size", 0):
-        raise UnknownOperatorError("DequantizeLinear of a tensor, or by blocks,")
+    """DequantizeLinear of constants: (x - zero point)·scale, by blocks, by an axis, or as a whole.
+
+    Of scales by blocks each is for `block_size` elements along the axis, the last one for the rest.
+    """
+    if call.value(0).live:
+        raise UnknownOperatorError("DequantizeLinear of a tensor")
     values = call.value(0).array.astype(np.float64)
-    shape = [1] * values.ndim
-    if scale.ndim:
-        shape[call.get("axis", 1)] = -1
-    zero = call.value(2).array.astype(np.float64) if call.has(2) else np.zeros(())
-    shifted = values - (zero.reshape(shape) if zero.ndim else zero)
-    made = shifted * (scale.reshape(shape) if scale.ndim else scale)
+    axis, size = call.get("axis", 1), call.get("block_size", 0)
+
+    def spread(of: Array) -> Array:
+        if size:
+            return np.repeat(of, size, axis)[tuple(map(slice, values.shape))]
+        shape = [1] * values.ndim
+        if of.ndim:
+            shape[axis] = -1
+        return of.reshape(shape)
+
+    zero = call.value(2).array.astype(np.float64) if call.has(2) else None
+    shifted = values if zero is None else values - spread(zero)
+    made = shifted * spread(call.value(1).array)
     return np.asarray(np.abs(made) if call.absolute else made)
 
 
