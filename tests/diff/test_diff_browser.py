@@ -297,6 +297,23 @@ def test_the_panes_begin_in_the_first_screen(open_page: Open) -> None:
         assert box["y"] < 900 * 0.6
 
 
+def test_the_first_block_is_in_the_first_screen(open_page: Open) -> None:
+    """The pane goes on below the window: what is marked is in the middle of what is seen of it."""
+    page = open_page(render_html(*reported(12))).ready()
+    page.page.wait_for_timeout(400)
+    for side in ("before", "after"):
+        top = page.page.locator(f"#pane-{side}").bounding_box()["y"]
+        ends = page.inside(
+            side,
+            """[...doc.querySelectorAll("g.node.select, g.node.onnxac-peer")].flatMap((g) => {
+              const frame = win.frameElement.getBoundingClientRect().y;
+              const { top, bottom } = g.getBoundingClientRect();
+              return [frame + top, frame + bottom];
+            })""",
+        )
+        assert (min(ends) + max(ends)) / 2 == pytest.approx((top + 900) / 2, abs=60)
+
+
 def test_a_large_graph_begins_with_what_is_around_the_block(
     open_page: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,14 @@ window.onnxac.geometry = (() => {
     return Math.max(0.35, Math.min(1, zoom));
   }
 
+  // How far the middle of a pane is below the middle of what the window shows of it.
+  function lowered(pane) {
+    const { top, bottom } = pane.container.ownerDocument.defaultView.frameElement.getBoundingClientRect();
+    const first = Math.max(top, 0);
+    const last = Math.min(bottom, window.innerHeight);
+    return last - first < 200 ? 0 : (top + bottom - first - last) / 2;
+  }
+
   // Brings nodes into view; too many to see at once are shown by their last.
   function bring(pane, indices, behavior) {
     const found = boxes(pane, indices);
@@ -67,7 +75,7 @@ window.onnxac.geometry = (() => {
     const all = around(found);
     const fits = (all.bottom - all.top) * pane.zoom < pane.container.clientHeight;
     const { x, y } = middle(fits ? all : found.reduce((a, b) => (b.bottom > a.bottom ? b : a)));
-    pane.moveTo(x, y, behavior);
+    pane.moveTo(x, y + lowered(pane) / pane.zoom, behavior);
   }
 
   return { middle, rising, carry, fitting, bring };
