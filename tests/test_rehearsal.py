@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from exact import session
+from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 from uneven import Uneven
 
@@ -138,3 +141,27 @@ def test_factors_that_help_nothing_are_not_put_in(monkeypatch: pytest.MonkeyPatc
     result, report = optimize(model, Options(equalize=True, verify=False))
     assert report.equalizations == ()
     assert result.graph.node == model.graph.node
+
+
+def test_a_busy_machine_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many inputs are tried hangs on the model, not on the time that one takes."""
+    model, name, powers = network()
+    made = rehearsal._Rehearsal(model, Path(), Options())
+
+    def tried() -> NDArray[Any]:
+        found = made.noise(candidates(name, powers, 0, 1))
+        assert found is not None
+        return found
+
+    quick = tried()
+    feed = rehearsal._feed
+
+    def slow(*given: Any) -> bool:
+        time.sleep(0.2)
+        return feed(*given)
+
+    monkeypatch.setattr(rehearsal, "_feed", slow)
+    assert np.array_equal(tried(), quick)
+    assert quick.shape == (16, 2)
+    monkeypatch.setattr(rehearsal, "_WORK", 1)
+    assert tried().shape == (2, 2)

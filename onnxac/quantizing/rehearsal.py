@@ -8,6 +8,7 @@ are those of the same inputs: normal values from a fixed seed, or the real ones 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,8 +33,11 @@ from onnxac.storage.disk import scratch
 Array = NDArray[Any]
 
 _FLOAT = "float"
-# Inputs that candidates are tried on at most, and seconds that this may take all in all.
-_FEEDS, _PATIENCE = 16, 3.0
+# Inputs that candidates are tried on at most, and at least; in between it is so many bytes of
+# weights and elements of inputs in all. By time it would be others on a busy machine.
+_FEEDS, _LEAST, _WORK = 16, 2, 1 << 28
+# What an element of an input costs beside a byte of the weights.
+_PER_ELEMENT = 64
 # Seconds of looking for a size that the model runs at.
 _SEARCH = 10.0
 # A model whose weights take more is not tried: each candidate is a model of its own.
@@ -105,8 +109,7 @@ class _Rehearsal:
 
             if not load(_FLOAT, self._model, self._between):
                 return None
-            most = _PATIENCE / len(candidates)
-            runs = list(_runs(worker, signature, given, options.inputs, most))
+            runs = list(_runs(worker, signature, given, options.inputs, self._model.ByteSize()))
             ranges = self._ranges(worker, signature, runs, candidates[0])
             keys = [str(i) for i in range(len(candidates))]
             for key, candidate in zip(keys, candidates, strict=True):
@@ -206,19 +209,19 @@ def _runs(
     signature: Signature,
     given: Mapping[str, Shape],
     files: Sequence[Path],
-    most: float,
+    weights: int,
 ) -> Iterator[Run]:
-    """What a candidate is tried on, for about so many seconds; nothing where it does not run."""
+    """What a candidate with so many bytes of weights is tried on; nothing where none runs."""
     if files:
         yield from (Run({}, Fill(), file=f) for f in files[:_FEEDS])
         return
     deadline = time.monotonic() + _SEARCH
     for run in first_runs(signature, given):
-        started = time.monotonic()
         if _feed(worker, signature, run):
-            count = int(most / (time.monotonic() - started + 1e-9))
+            elements = sum(math.prod(shape) for shape in run.shapes.values())
+            count = _WORK // (weights + _PER_ELEMENT * elements + 1)
             # Of one magnitude, that of an input which was normalized.
-            for index in range(min(max(count, 1), _FEEDS)):
+            for index in range(min(max(count, _LEAST), _FEEDS)):
                 fill = Fill(seed=index * len(MAGNITUDES), integers=run.fill.integers)
                 yield Run(run.shapes, fill)
             return
