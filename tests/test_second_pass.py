@@ -222,3 +222,15 @@ def test_an_added_constant_is_one_with_that_of_the_file() -> None:
     share_constants(graph.graph, facts)
     read = {n.name: n.inputs[1].name for n in graph.graph.nodes if n.name in ("q", "v")}
     assert read == {"q": "axes", "v": "other"}
+
+
+def test_a_slice_behind_a_transpose_is_as_dear_before_as_after() -> None:
+    """Whether it is there or written anew: else the same two nodes would look cheaper each time."""
+    nodes = [
+        node("Transpose", ["x"], "t", perm=[0, 3, 1, 2]),
+        node("Slice", ["t", "starts", "ends", "axes"], "s"),
+        node("Relu", ["s"], "y"),
+    ]
+    held = {"starts": [0], "ends": [3], "axes": [2]}
+    before = model(nodes, held, [1, 40, 9, 8])
+    assert not inspect(before).fusions

@@ -111,7 +111,9 @@ def node_cost(node: gs.Node, output: str, definition: Sum, prices: Prices) -> Co
         return resize_cost(size(facts.shape(node.inputs[0].name)), elements)
     if node.op in ("DepthToSpace", "SpaceToDepth"):
         return block_cost(elements)
+    # A Slice reads what it keeps, as it does where it is written anew.
     read = sum(size(facts.shape(s)) for s in definition.sources)
+    read = elements if node.op == "Slice" else read
     kind = facts.dtype(output)
     weights = sum(
         size(facts.shape(t.name))
