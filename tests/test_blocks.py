@@ -6,6 +6,7 @@ All weights and inputs are small integers, so results are equal to the bit, bord
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ from hypothesis import strategies as st
 from onnx import ModelProto
 
 from onnxac.pipeline import Options, optimize
-from onnxac.report import HOLDS
+from onnxac.report import EQUAL, HOLDS
+
+MODELS = Path(__file__).parents[1] / "models" / "onnx"
 
 SPELLINGS = ("CRD", "DCR", "reshaped CRD", "reshaped DCR")
 SIZES: tuple[dict[str, int], ...] = (
@@ -115,13 +118,17 @@ def skip(net: Net, y: Tensor, x: Tensor) -> Tensor:
     return net.combine([y, enlarged(net, x, y.shape[2] // x.shape[2])])
 
 
+def skip_and_mean(net: Net, y: Tensor, x: Tensor) -> Tensor:
+    return pointwise(net, skip(net, y, x), x)
+
+
 def skip_of_a_point(net: Net, y: Tensor, x: Tensor) -> Tensor:
     point = net.conv(x, kernel(y.channels, x.channels), POINT)
     return net.combine([enlarged(net, point, y.shape[2] // x.shape[2]), scaled(net, y, x)])
 
 
 CHANGES: tuple[Change, ...] = (
-    scaled, normalized, divided, pointwise, twice, skip, skip_of_a_point,
+    scaled, normalized, divided, pointwise, twice, skip, skip_and_mean, skip_of_a_point,
 )  # fmt: skip
 
 
@@ -181,7 +188,7 @@ def test_whatever_the_shuffle_nothing_changes(
     dynamic: bool,
 ) -> None:
     width, out = channels
-    channels = (out if change is skip else width, out)
+    channels = (out if change in (skip, skip_and_mean) else width, out)
     windows = [Window(taps, offset=-((taps - 1) // 2), extent=0)] * 2
     before = head(
         change, block=block, spelling=spelling, channels=channels, windows=windows, dynamic=dynamic
@@ -189,6 +196,20 @@ def test_whatever_the_shuffle_nothing_changes(
     after, _ = optimize(before, Options(verify=False))
     assert len(after.graph.node) <= len(before.graph.node)
     same(before, after)
+
+
+@pytest.mark.parametrize(
+    "flavour", ["skip/L", "skip/B", "skip/D", "written/L", "written/D", "written/Ldhw"]
+)
+def test_exports(flavour: str) -> None:
+    """A 3×3, PixelShuffle, the source made larger, and a 1×1: a 3×3 and PixelShuffle."""
+    after, report = optimize(MODELS / f"shuffle_{flavour}.onnx")
+    assert operators(after) == {"Conv": 2, "Relu": 1, "DepthToSpace": 1}
+    assert report.verification is not None
+    assert report.verification.verdict == EQUAL
+    for fusion in report.fusions:
+        assert fusion.certificate is not None
+        assert fusion.certificate.verdict == HOLDS
 
 
 def widened(net: Net, y: Tensor, x: Tensor) -> Tensor:

@@ -105,6 +105,14 @@ def focus() -> nn.Module:
     return nn.Sequential(Focus(8, order), nn.SiLU(), conv_bn(8, 8, 3, 2, 1, act=nn.SiLU()))
 
 
+def shuffle_skip() -> nn.Module:
+    return nn.Sequential(conv_bn(3, 3, 3, padding=1, act=nn.ReLU()), Shuffled(3))
+
+
+def shuffle_written() -> nn.Module:
+    return nn.Sequential(conv_bn(3, 3, 3, padding=1, act=nn.ReLU()), Shuffled(3, written=True))
+
+
 def unshuffle() -> nn.Module:
     return nn.Sequential(Unshuffled(3, 8), nn.LeakyReLU(0.1))
 
@@ -124,6 +132,30 @@ def espcn() -> nn.Module:
         nn.Conv2d(6, 4, 3, padding=1),
         nn.PixelShuffle(2),
     )
+
+
+class Shuffled(nn.Module):
+    """Super-resolution: a 3x3, PixelShuffle, the source made larger, and the mean put back.
+
+    The mean is a fixed 1x1 as in EDSR; the skip is a nearest one, as in PlainUSR and ABPN.
+    `written` has the shuffle as a view, a permutation and a reshape.
+    """
+
+    def __init__(self, channels: int, factor: int = 3, *, written: bool = False) -> None:
+        super().__init__()
+        self.factor, self.written = factor, written
+        self.conv = nn.Conv2d(channels, channels * factor**2, 3, padding=1)
+        self.mean = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        deep, f = self.conv(x), self.factor
+        if self.written:
+            n, c, h, w = deep.shape
+            deep = deep.view(n, c // f**2, f, f, h, w).permute(0, 1, 4, 2, 5, 3)
+            long = deep.reshape(n, c // f**2, h * f, w * f)
+        else:
+            long = functional.pixel_shuffle(deep, f)
+        return self.mean(long + functional.interpolate(x, scale_factor=float(f), mode="nearest"))
 
 
 class Patches(nn.Module):

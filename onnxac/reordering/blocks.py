@@ -133,7 +133,8 @@ def _window(editor: Editor, tensor: gs.Tensor) -> gs.Node | None:
     """The dense convolution that makes a tensor, but for scales and shifts."""
     node = editor.only_maker(tensor)
     while node is not None and node.op in AFFINE:
-        at = editor.flowing(node)
+        # Where it is a sum that was put there, the convolution comes first.
+        at = 0 if node.outputs[0].name in editor.joined else editor.flowing(node)
         node = None if at is None else editor.only_maker(node.inputs[at])
     if node is None or node.op != "Conv" or node.attrs.get("group", 1) != 1:
         return None
@@ -212,6 +213,7 @@ def _add_before_blocks(editor: Editor, node: gs.Node, *, resized: bool) -> None:
             continue
         source = blocks.inputs[0]
         inner = editor.like(source, out.name)
+        editor.joined.add(inner.name)
         for gone in {id(n): n for n in (other, blocks)}.values():
             gone.outputs.clear()
         node.inputs, node.outputs = [source, added], [inner]

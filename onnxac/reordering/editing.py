@@ -32,6 +32,7 @@ class Editor:
     named    tensors needed by name
     left     outputs of nodes to leave alone
     without  tensors that nothing is moved for
+    joined   sums that were put where one convolution computes all of them
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Editor:
         without: frozenset[str],
     ) -> None:
         self._model, self._without = model, without
+        self.joined: set[str] = set()
         self.graph, self.facts, self.left = model.graph, facts, left
         self._fixed = named.union(left)
         self.name = Names(model).unique
