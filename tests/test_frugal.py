@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from onnxac.proof import verify
 from onnxac.proof.certificate.comparison import _drawn
 from onnxac.proof.judging.compare import EPSILON, Measures, _float_gap, channel_axes, gap
 from onnxac.proof.judging.noise import may_draw
+from onnxac.proof.running.loader import to_bytes_with
 from onnxac.proof.running.process import AGAIN, Worker
-from onnxac.proof.running.reference import evaluate, evaluator
+from onnxac.proof.running.reference import evaluate, evaluator, read_evaluator
 
 Array = NDArray[Any]
 FLOAT = TensorProto.FLOAT
@@ -266,3 +268,32 @@ def test_impulses_that_share_a_probe_stay_together() -> None:
     assert np.bincount(found).tolist() == [2] * 5
     pairs = {tuple(map(tuple, grid[probes == p])) for p in range(24)}
     assert {tuple(map(tuple, chosen[found == p])) for p in range(5)} <= pairs
+
+
+def test_further_outputs_are_written_behind_a_model() -> None:
+    """Protobuf reads two messages one after the other as one."""
+    model = bodied()
+    read = onnx.ModelProto.FromString(to_bytes_with(model, ["twice", "y", "twice"], is_file=True))
+    assert [o.name for o in read.graph.output] == ["y", "z", "nothing", "twice"]
+    del read.graph.output[-1]
+    assert read == model
+    assert to_bytes_with(model, ["y"], is_file=True) == model.SerializeToString()
+
+
+def test_in_float64_weights_are_held_as_arrays(tmp_path: Path) -> None:
+    model = bodied()
+    model.graph.initializer.append(numpy_helper.from_array(np.arange(3), "whole"))
+    path = tmp_path / "m.onnx"
+    onnx.save(model, path)
+    made = read_evaluator(str(path), None, wide=True)
+    assert not made.proto_.graph.initializer
+    assert {n: v.dtype.name for n, v in made.rt_inits_.items()} == {
+        "yes": "bool",
+        "yes_f": "float64",
+        "whole": "int64",
+    }
+    x = rng.standard_normal((2, 3))
+    expected = evaluator(model).run(["y", "z"], {"x": x.astype(np.float32)})
+    for found, wanted in zip(evaluate(made, {"x": x}, ["y", "z"]), expected, strict=True):
+        assert found.dtype == np.float64
+        np.testing.assert_allclose(found, wanted, rtol=1e-6)

@@ -116,3 +116,33 @@ def test_of_thousands_of_channels_some_are_exact_by_luck(factor: float, verdict:
     judge = Judge(cast(Worker, worker), Settings(), lambda key: key == FLOAT64, 1e-7)
     (found,) = judge.judge([Subject("y", PairOfNames("y", "y"))])
     assert found.differs == verdict
+
+
+def cancelling(factor: float = 1.0) -> Pair:
+    """Two products that nearly cancel, and the one that a merge makes of them: one value a channel.
+
+    factor  of the merged weights of one channel
+    """
+    rng = np.random.default_rng(1)
+    first = rng.standard_normal((48, 400)).astype(np.float32)
+    second = (first * (1 + 2e-4 * rng.standard_normal(first.shape))).astype(np.float32)
+    merged = first.astype(np.float64) - second
+    merged[:, 7] *= factor
+    nodes = [
+        node("MatMul", ["x", "a"], ["p"]),
+        node("MatMul", ["x", "b"], ["q"]),
+        node("Sub", ["p", "q"], ["y"]),
+    ]
+    return (
+        graph(nodes, {"a": first, "b": second}, x=(1, 48)),
+        graph([node("MatMul", ["x", "w"], ["y"])], {"w": merged.astype(np.float32)}, x=(1, 48)),
+    )
+
+
+def test_channels_of_one_value_that_rounding_moves_are_no_difference() -> None:
+    """Two draws of each one's noise are both small by luck in some of 400."""
+    assert verify(*cancelling()).verdict == "equal"
+
+
+def test_a_channel_of_one_value_that_is_off_is_a_difference() -> None:
+    assert verify(*cancelling(1.1)).verdict == "different"

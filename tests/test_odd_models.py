@@ -13,7 +13,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from exact import Net, Window
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from spaces import space_to_depth
 
 from onnxac.pipeline import Options, optimize
 from onnxac.proof.certificate import certify
@@ -369,6 +371,42 @@ def test_a_stated_shape_of_another_rank() -> None:
     assert operators(after) == ["F", "Conv"]
 
 
+def test_an_output_that_is_said_to_have_fewer_axes() -> None:
+    """Of the sum nothing is known but what the file tells: an integer goes into it."""
+    nodes = [
+        helper.make_node("Slice", ["x", "first", "last", "axis"], ["s"]),
+        helper.make_node("Conv", ["s", "w"], ["t"]),
+        helper.make_node("Add", ["first", "t"], ["y"]),
+    ]
+    held = {"first": np.array([1]), "last": np.array([9]), "axis": np.array([3])}
+    before = model(nodes, {"w": np.ones((2, 2, 1, 3), np.float32), **held}, output=(1, 2, 4))
+    after, _ = optimize(before, Options(verify=False))
+    assert "Add" in operators(after)
+
+
+def test_an_image_without_channels() -> None:
+    """As the Focus of YOLOv5 in front of a convolution, of nothing."""
+    net = Net()
+    x = net.input((1, 2, 8, 8), [])
+    y = space_to_depth(net, x, 2, "slices", ((0, 0), (1, 0), (0, 1), (1, 1)))
+    net.output(net.conv(y, np.ones((4, y.channels, 1, 1)), [Window()] * 2))
+    before = net.model()
+    before.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 0
+    after, _ = optimize(before, Options(verify=False))
+    assert "Concat" in operators(after)
+
+
+def test_a_part_that_is_said_to_have_no_axes() -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["t"]),
+        helper.make_node("Conv", ["x", "w"], ["u"]),
+        helper.make_node("Split", ["t", "u"], ["y"]),
+    ]
+    before = model(nodes, {"w": W1}, output=())
+    after, _ = optimize(before, Options(verify=False))
+    assert "Split" in operators(after)
+
+
 def test_a_negative_extent_inside_of_a_body() -> None:
     body = helper.make_graph(
         [helper.make_node("Slice", ["t", "s", "e", "a"], ["r"])],
@@ -490,6 +528,21 @@ def test_a_concat_that_is_said_to_have_no_axes() -> None:
     before.graph.value_info.append(helper.make_tensor_value_info("c", FLOAT, ()))
     after, _ = optimize(before, Options(verify=False))
     assert {"Concat", "Relu"} <= set(operators(after))
+
+
+def test_integers_that_floats_round_are_not_reduced() -> None:
+    """ "Up to the end", averaged, is that to ONNX Runtime, and below all to onnx's reference."""
+    nodes = [
+        helper.make_node("ReduceMean", ["last"], ["end"], keepdims=1),
+        helper.make_node("Slice", ["x", "first", "end", "axis"], ["s"]),
+        helper.make_node("Add", ["s", "s"], ["y"]),
+    ]
+    weights = {"last": np.array([2**63 - 1]), "first": np.array([1]), "axis": np.array([2])}
+    before = model(nodes, weights, opset=17)
+    after, _ = optimized(before)
+    assert "ReduceMean" in operators(after)
+    small = model(nodes, {**weights, "last": np.array([3])}, opset=17)
+    assert "ReduceMean" not in operators(optimized(small)[0])
 
 
 @pytest.mark.parametrize("keepdims", [2, -1, 2**40, -(2**63)])

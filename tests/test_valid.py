@@ -86,3 +86,33 @@ def test_what_is_told_of_shapes_and_is_not_so_goes() -> None:
     assert report.fusions
     assert [v.name for v in after.graph.value_info] == ["r"]
     onnx.shape_inference.infer_shapes(after, strict_mode=True)
+
+
+def test_what_is_told_behind_what_is_not_so_goes_too() -> None:
+    """Nobody knows what a function makes but the file, and that tells of another order of axes."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Mul", ["c", "two"], ["m"]),
+        helper.make_node("F", ["m"], ["f"], domain="my"),
+        helper.make_node("Mul", ["m", "f"], ["y"]),
+    ]
+    told = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, ["B", 5, 6, 3]) for n in ("c", "m", "f")
+    ]
+    weights = [
+        numpy_helper.from_array(np.ones((3, 2, 1, 1), np.float32), "w"),
+        numpy_helper.from_array(np.array(2, np.float32), "two"),
+    ]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["B", 2, 5, 6])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["B", 3, 5, 6])
+    graph = helper.make_graph(nodes, "g", [x], [y], weights, value_info=told)
+    standard, own = helper.make_opsetid("", 17), helper.make_opsetid("my", 1)
+    body = [helper.make_node("Neg", ["a"], ["b"])]
+    function = helper.make_function("my", "F", ["a"], ["b"], body, [standard])
+    model = helper.make_model(
+        graph, opset_imports=[standard, own], ir_version=9, functions=[function]
+    )
+    after, report = optimize(model)
+    assert report.fusions
+    assert not after.graph.value_info
+    onnx.shape_inference.infer_shapes(after, strict_mode=True)

@@ -1,10 +1,16 @@
-"""Element types: which holds all values of which, so that a Cast to it rounds nothing."""
+"""Which element types and values can be had in which type, so that nothing is rounded."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 from onnx import TensorProto
+
+from onnxac.inference.stored import Values
+
+# Up to here, float64 holds every integer.
+_LARGEST_EXACT = 2**53
 
 _WIDER: dict[int, frozenset[int]] = {
     TensorProto.FLOAT16: frozenset({TensorProto.FLOAT, TensorProto.DOUBLE}),
@@ -29,3 +35,10 @@ def widest(kinds: Iterable[int | None]) -> int | None:
         if found is None or (kind is not None and not holds(found, kind)):
             found = kind
     return found
+
+
+def outgrows_floats(values: Values | None) -> bool:
+    """Whether there are integers that float64 rounds."""
+    if values is None or values.dtype.kind not in "iu" or not values.size:
+        return False
+    return int(np.max(values)) > _LARGEST_EXACT or int(np.min(values)) < -_LARGEST_EXACT

@@ -17,6 +17,7 @@ from onnx import AttributeProto, NodeProto, TensorProto, numpy_helper
 from onnxac.graph.model import Model
 from onnxac.graph.operators import is_standard, traits
 from onnxac.inference import direct
+from onnxac.inference.casts import outgrows_floats
 from onnxac.inference.dims import Extent, Shape
 from onnxac.inference.stored import Values, flaw, read
 from onnxac.inference.types import TensorTypes
@@ -338,6 +339,9 @@ def run_node(
         return [_gather_elements(inputs[0], inputs[1], axis)]
     if node.op_type == "Pad":
         node, inputs = _cropped(node, inputs)
+    if node.op_type.startswith("Reduce") and any(map(outgrows_floats, inputs)):
+        # Some runtimes take sums of integers in floats, and none says what overflows to what.
+        raise ValueError("its integers are beyond 2**53")
     # It loads all operators, which takes as long as numpy and onnx together.
     from onnx.reference.ops import load_op
 

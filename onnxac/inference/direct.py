@@ -19,10 +19,16 @@ from onnxac.inference.stored import Values
 Inputs = Sequence[Values | None]
 Attributes = Mapping[str, Any]
 
+_INTEGERS = (np.dtype(np.int64), np.dtype(np.int32))
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+_BOOL = np.dtype(bool)
 # Element types between which a Cast means to NumPy what it means to ONNX, for all values.
 _WHOLE: Mapping[int, np.dtype[Any]] = {
     TensorProto.INT64: np.dtype(np.int64),
     TensorProto.INT32: np.dtype(np.int32),
+    TensorProto.FLOAT: np.dtype(np.float32),
+    TensorProto.DOUBLE: np.dtype(np.float64),
+    TensorProto.BOOL: _BOOL,
 }
 _READ: Mapping[int, Callable[[AttributeProto], Any]] = {
     AttributeProto.INT: lambda a: a.i,
@@ -46,7 +52,9 @@ def compute(node: NodeProto, inputs: Inputs) -> Values | None:
         if read is None or attribute.ref_attr_name:
             return None
         attributes[attribute.name] = read(attribute)
-    return rule(inputs, attributes)
+    # Overflow and division by zero are the model's own business.
+    with np.errstate(all="ignore"):
+        return rule(inputs, attributes)
 
 
 def _constant(_: Inputs, attributes: Attributes) -> Values | None:
@@ -91,15 +99,16 @@ def _transpose(inputs: Inputs, attributes: Attributes) -> Values | None:
 
 def _reshape(inputs: Inputs, attributes: Attributes) -> Values | None:
     data, target = inputs[0], inputs[1] if len(inputs) > 1 else None
-    # An extent of 0 may mean that of the data, or none.
-    if data is None or target is None or not target.all() or attributes.get("allowzero"):
+    if data is None or target is None or (attributes.get("allowzero") and not target.all()):
         return None
-    return data.reshape([int(n) for n in target])
+    if any(not n for n in target[data.ndim :]):
+        return None
+    return data.reshape([int(n) or data.shape[i] for i, n in enumerate(target)])
 
 
 def _cast(inputs: Inputs, attributes: Attributes) -> Values | None:
     data, wanted = inputs[0], _WHOLE.get(attributes.get("to", 0))
-    if data is None or wanted is None or data.dtype not in _WHOLE.values():
+    if data is None or wanted is None or data.dtype not in (*_INTEGERS, _BOOL, wanted):
         return None
     cast: Values = data.astype(wanted)
     return cast
@@ -126,6 +135,105 @@ def _scatter_nd(inputs: Inputs, attributes: Attributes) -> Values | None:
     return written
 
 
+def _paired(inputs: Inputs, *kinds: np.dtype[Any]) -> tuple[Values, Values] | None:
+    """Both inputs, where they are of one element type, and it is one of these."""
+    first, second = inputs
+    if first is None or second is None or first.dtype != second.dtype:
+        return None
+    return (first, second) if first.dtype in kinds else None
+
+
+def _add(inputs: Inputs, attributes: Attributes) -> Values | None:
+    pair = None if attributes else _paired(inputs, *_INTEGERS, *_FLOATS)
+    return None if pair is None else np.asarray(np.add(*pair))
+
+
+def _sub(inputs: Inputs, attributes: Attributes) -> Values | None:
+    pair = None if attributes else _paired(inputs, *_INTEGERS, *_FLOATS)
+    return None if pair is None else np.asarray(np.subtract(*pair))
+
+
+def _mul(inputs: Inputs, attributes: Attributes) -> Values | None:
+    pair = None if attributes else _paired(inputs, *_INTEGERS, *_FLOATS)
+    return None if pair is None else np.asarray(np.multiply(*pair))
+
+
+def _div(inputs: Inputs, attributes: Attributes) -> Values | None:
+    pair = None if attributes else _paired(inputs, *_INTEGERS, *_FLOATS)
+    if pair is None:
+        return None
+    first, second = pair
+    if first.dtype in _FLOATS:
+        return np.asarray(np.divide(first, second))
+    # NumPy rounds down, ONNX towards zero.
+    return np.asarray(first // second) if (first >= 0).all() and (second > 0).all() else None
+
+
+def _mod(inputs: Inputs, attributes: Attributes) -> Values | None:
+    pair = None if attributes.get("fmod") else _paired(inputs, *_INTEGERS)
+    return np.asarray(np.mod(*pair)) if pair is not None and pair[1].all() else None
+
+
+def _sqrt(inputs: Inputs, _: Attributes) -> Values | None:
+    data = inputs[0]
+    return None if data is None or data.dtype not in _FLOATS else np.asarray(np.sqrt(data))
+
+
+def _equal(inputs: Inputs, attributes: Attributes) -> Values | None:
+    pair = None if attributes else _paired(inputs, *_INTEGERS, *_FLOATS, _BOOL)
+    return None if pair is None else np.asarray(np.equal(*pair))
+
+
+def _where(inputs: Inputs, _: Attributes) -> Values | None:
+    condition, pair = inputs[0], _paired(inputs[1:], *_INTEGERS, *_FLOATS, _BOOL)
+    if condition is None or pair is None or condition.dtype != _BOOL:
+        return None
+    return np.asarray(np.where(condition, *pair))
+
+
+def _range(inputs: Inputs, _: Attributes) -> Values | None:
+    parts = [i for i in inputs if i is not None and i.dtype in _INTEGERS and i.size == 1]
+    if len(parts) < 3 or not parts[2].all():
+        return None
+    start, limit, delta = (int(p.item()) for p in parts)
+    counted: Values = np.arange(start, limit, delta).astype(parts[0].dtype)
+    return counted
+
+
+def _expand(inputs: Inputs, _: Attributes) -> Values | None:
+    data, target = inputs
+    if data is None or target is None or (target < 1).any():
+        return None
+    shape = np.broadcast_shapes(data.shape, tuple(int(n) for n in target))
+    return np.broadcast_to(data, shape).copy()
+
+
+def _constant_of_shape(inputs: Inputs, attributes: Attributes) -> Values | None:
+    target, held = inputs[0], attributes.get("value")
+    if target is None or (target < 0).any():
+        return None
+    if held is not None and held.data_type not in _WHOLE:
+        return None
+    value = np.zeros(1, np.float32) if held is None else numpy_helper.to_array(held)
+    return np.full(tuple(int(n) for n in target), value.ravel()[0]) if value.size == 1 else None
+
+
+def _slice(inputs: Inputs, attributes: Attributes) -> Values | None:
+    """With its bounds as inputs, from opset 10 on; Python clamps them as ONNX does."""
+    data, starts, ends, *rest = (*inputs, None, None)[:5] if len(inputs) > 2 else (None,) * 5
+    if attributes or data is None or starts is None or ends is None:
+        return None
+    axes, steps = (None if r is None else [int(n) for n in r] for r in rest)
+    axes = [a % data.ndim for a in axes] if axes is not None else list(range(len(starts)))
+    steps = steps if steps is not None else [1] * len(axes)
+    if 0 in steps or len(set(axes)) < len(axes):
+        return None
+    cuts = [slice(None)] * data.ndim
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        cuts[axis] = slice(int(start), int(end), step)
+    return data[tuple(cuts)].copy()
+
+
 _RULES: Mapping[str, Callable[[Inputs, Attributes], Values | None]] = {
     "Constant": _constant,
     "Identity": _identity,
@@ -137,4 +245,16 @@ _RULES: Mapping[str, Callable[[Inputs, Attributes], Values | None]] = {
     "Cast": _cast,
     "Gather": _gather,
     "ScatterND": _scatter_nd,
+    "Add": _add,
+    "Sub": _sub,
+    "Mul": _mul,
+    "Div": _div,
+    "Mod": _mod,
+    "Sqrt": _sqrt,
+    "Equal": _equal,
+    "Where": _where,
+    "Range": _range,
+    "Expand": _expand,
+    "ConstantOfShape": _constant_of_shape,
+    "Slice": _slice,
 }

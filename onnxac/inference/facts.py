@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, TypeProto, ValueInfoProto, numpy_helper
+from onnx import NodeProto, TensorProto, TypeProto, numpy_helper
 from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError, infer_node_outputs
 
@@ -41,6 +41,8 @@ class Facts(Shapes):
         self._imports = [onnx.helper.make_opsetid(d, v) for d, v in model.opsets.items()]
         self._faults: dict[str, str] = {}
         self._schemas: dict[tuple[str, str], Any] = {}
+        # Tensors of which the file tells what is not so, and those of which nobody knows.
+        self._stale: set[str] = set()
         # Operators that not every runtime has for every type, and the types they have here.
         self._at_work: set[tuple[str, int | None]] = set()
         graph = model.proto.graph
@@ -85,11 +87,15 @@ class Facts(Shapes):
 
         Most runtimes infer them anew; but memory may be laid out by what is told.
         """
-        return frozenset(v.name for v in self._proto.graph.value_info if self._is_misstated(v))
+        return frozenset(
+            v.name
+            for v in self._proto.graph.value_info
+            if v.name in self._stale or self._is_misstated(v.name, v.type)
+        )
 
-    def _is_misstated(self, told: ValueInfoProto) -> bool:
-        dtype, shape = self.dtype(told.name), self.shape(told.name)
-        tensor = told.type.tensor_type
+    def _is_misstated(self, name: str, told: TypeProto) -> bool:
+        dtype, shape = self.dtype(name), self.shape(name)
+        tensor = told.tensor_type
         if dtype and tensor.elem_type and dtype != tensor.elem_type:
             return True
         if shape is None or not tensor.HasField("shape"):
@@ -119,6 +125,9 @@ class Facts(Shapes):
         if node.output and traits(node.op_type, node.domain).types is not None:
             self._at_work.add((node.op_type, self.dtype(node.output[0])))
         outputs = [o for o in node.output if o]
+        self._stale.update(
+            o for o in outputs if o in self._hints and self._is_misstated(o, self._hints[o])
+        )
         constant = self.note_constant(node) or self.follow(node)
         if constant and all(self.count(o) <= _SMALL for o in outputs):
             for output in outputs:
@@ -145,6 +154,10 @@ class Facts(Shapes):
         if known is not None:
             return {node.output[0]: known}
         hints = {o: self._hints[o] for o in node.output if o in self._hints}
+        if not self._stale.isdisjoint(node.input):
+            # What is told was told of other shapes.
+            self._stale.update(hints)
+            hints = {}
         if node.op_type == "Transpose" and not is_order(node):
             self._faults.update((o, "its perm is no order of axes") for o in node.output if o)
             return hints

@@ -16,6 +16,8 @@ from onnxac.inference.dims import UNKNOWN, Dim, Extent, Shape
 
 # What names of extents begin with that a file does not have: formulas, unknown ones, quotes.
 _OWN = ("(", UNKNOWN, "[")
+# Element types that have a size; there are files that name others.
+_SIZED = frozenset(onnx.helper.get_all_tensor_dtypes()) - {TensorProto.STRING}
 
 
 class TensorTypes:
@@ -45,7 +47,7 @@ class TensorTypes:
     def nbytes(self, name: str) -> int | None:
         """Size of the tensor's data; None where it is not known."""
         count, dtype = self.count(name), self.dtype(name)
-        if math.isinf(count) or dtype is None or dtype == TensorProto.STRING:
+        if math.isinf(count) or dtype is None or dtype not in _SIZED:
             return None
         return int(count) * int(onnx.helper.tensor_dtype_to_np_dtype(dtype).itemsize)
 

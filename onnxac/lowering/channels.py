@@ -87,7 +87,9 @@ def _split(node: gs.Node, output: int, context: Context) -> Lowered:
     sizes = []
     for tensor in node.outputs:
         part = context.shape(tensor)
-        if part is None or not isinstance(part[axis], int) or not isinstance(width, int):
+        if part is None or len(part) != len(shape):
+            return Obstacle("shape", "the sizes of its parts are not known")
+        if not isinstance(part[axis], int) or not isinstance(width, int):
             return Obstacle("shape", "the sizes of its parts are not known")
         sizes.append(int(str(part[axis])))
     if not isinstance(width, int) or sum(sizes) != width or not sizes[output]:

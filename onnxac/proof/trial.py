@@ -12,8 +12,16 @@ import numpy as np
 from onnxac.errors import RuntimeFailure, UsageError, VerificationError
 from onnxac.proof.judging.compare import EXACT, FIRST, Array, place_in
 from onnxac.proof.judging.diagnosis import Diagnosis
-from onnxac.proof.judging.few import FewValues, few_tolerance, shares, slices
-from onnxac.proof.judging.judge import AFTER, BEFORE, NOISE_MULTIPLE, Finding, Judge, Subject
+from onnxac.proof.judging.few import FewValues, Key, few_tolerance, shares, slices
+from onnxac.proof.judging.judge import (
+    AFTER,
+    BEFORE,
+    MOST_DRAWS,
+    NOISE_MULTIPLE,
+    Finding,
+    Judge,
+    Subject,
+)
 from onnxac.proof.running.feeds import Fill, Shape
 from onnxac.proof.running.process import Rejection, Worker
 from onnxac.proof.running.signature import Signature
@@ -205,10 +213,9 @@ class Trial:
             channels, suspects = record.few.known[key], found.copy()
             distances, usual = np.stack(channels.distances), channels.usual()
             for row in np.flatnonzero(suspects.any(axis=1)):
-                moved = self._moved(record.subject, key, self.runs[channels.runs[row]])
-                allowed = NOISE_MULTIPLE * moved
-                # What is nothing but noise is judged with the whole only.
-                suspects[row] &= (distances[row] > allowed) & (allowed <= record.cap * usual[row])
+                suspects[row] &= self._is_beyond_noise(
+                    record, key, self.runs[channels.runs[row]], distances[row], usual[row]
+                )
             if not suspects.any():
                 continue
             usual = np.maximum(usual, EXACT)
@@ -224,16 +231,26 @@ class Trial:
             shapes = self.runs[channels.runs[run]].shapes
             self._keep(record, entry, difference(entry, place_in(key[0], int(index))), shapes)
 
-    def _moved(self, subject: Subject, key: tuple[int, int], run: Run) -> Array:
-        """How far rounding moves each channel of an axis in one run, in terms of the whole."""
-        moved = np.zeros(key[1])
+    def _is_beyond_noise(
+        self, record: Record, key: Key, run: Run, distances: Array, usual: Array
+    ) -> Array:
+        """Which channels of an axis rounding does not explain in one run.
+
+        It is drawn until it explains all, for of hundreds of single values some hardly move twice.
+        What is nothing but noise is judged with the whole only.
+        """
+        beyond, moved = distances > 0, np.zeros(key[1])
         if isinstance(self._feed(run), Rejection) or self.worker.run(BEFORE) is not None:
-            return moved
-        for (gap,) in self.judge.moves([subject]):
+            return beyond
+        for (gap,) in self.judge.moves([record.subject], range(MOST_DRAWS), anew=True):
             for found, start, stop in slices(gap):
                 if found == key:
                     moved = np.maximum(moved, shares(gap, start, stop)[0])
-        return moved
+            allowed = NOISE_MULTIPLE * moved
+            beyond = (distances > allowed) & (allowed <= record.cap * usual)
+            if not beyond.any():
+                break
+        return beyond
 
     def _feed(self, run: Run) -> dict[str, Shape] | Rejection:
         shapes = run.shapes or {p.name: () for p in self.signature.inputs}

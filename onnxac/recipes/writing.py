@@ -71,6 +71,12 @@ def _written(term: Term, site: Site, accepts: Callable[[Piece], bool] = _any) ->
     """The cheapest way among those that are accepted."""
     if term.is_source:
         return Piece(term)
+    if site.shape is not None and len(site.shape) < len(term.axes or ()) - term.hidden:
+        # The file tells of fewer axes than there are: nobody knows who believes it.
+        return Piece(term, cost=IMPOSSIBLE)
+    if 0 in (site.facts.shape(term.source) or ()):
+        # There is nothing to compute.
+        return Piece(term, cost=IMPOSSIBLE)
     best, least = Piece(term, cost=IMPOSSIBLE), math.inf
     for way in filter(accepts, Writer(term, site).ways()):
         time = way.cost.time

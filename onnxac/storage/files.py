@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -255,8 +256,13 @@ def external_tensors(model: ModelProto) -> Iterator[TensorProto]:
 def data_range(tensor: TensorProto, folder: Path) -> tuple[Path, int, int]:
     """File, offset and length in bytes of an external tensor. Raises ModelError where they lie."""
     entries = {e.key: e.value for e in tensor.external_data}
-    source = folder / entries.get("location", "")
-    if not source.resolve().is_relative_to(folder.resolve()):
+    location = entries.get("location", "")
+    source = folder / location
+    # Whatever is named, and isn't a link, is there where it is named.
+    plain = location not in ("", ".", "..") and os.path.basename(location) == location
+    if not (plain and not source.is_symlink()) and not source.resolve().is_relative_to(
+        folder.resolve()
+    ):
         raise ModelError(f"{source}: external data lies outside of the model's folder")
     if not source.is_file():
         raise ModelError(f"{source}: external data of {tensor.name} is missing")

@@ -40,6 +40,7 @@ from functools import partial
 from onnx import ModelProto
 
 from onnxac.proof.certificate.alike import Known
+from onnxac.proof.certificate.branches import in_place
 from onnxac.proof.certificate.calls import UnknownOperatorError
 from onnxac.proof.certificate.comparison import Comparison
 from onnxac.proof.certificate.cut import Graph, cut_out, graphs, related
@@ -72,7 +73,8 @@ def certify(
         by_place[change.place if isinstance(change, Fusion) else ""].append(index)
     for place, indices in by_place.items():
         try:
-            pair = views[0].of(place), views[1].of(place)
+            second = views[1].of(place)
+            pair = in_place(views[0].of(place), second), second
         except UnknownOperatorError as error:
             found.update((i, _open(str(error))) for i in indices)
             continue

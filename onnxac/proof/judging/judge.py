@@ -109,18 +109,26 @@ class Judge:
         return float(max(gap.epsilon or 0.0, self.coarsest) ** (1 / 3))
 
     def moves(
-        self, subjects: Sequence[Subject], seeds: Sequence[int] = range(NOISE_DRAWS)
+        self, subjects: Sequence[Subject], seeds: Sequence[int], *, anew: bool = False
     ) -> Iterator[list[Gap]]:
         """The first model on this feed against itself, off by a rounding; of each draw.
 
         Its inputs are moved by each seed, and its weights in `NOISE_DRAWS` ways in turn.
+
+        anew  its weights by each seed, too: whole numbers in a feed don't move
         """
+        names = [s.pair.first for s in subjects]
         for seed in seeds if subjects else ():
-            key = noisy_key(seed % NOISE_DRAWS)
-            key = key if self._has(key) else BEFORE
-            names = [s.pair.first for s in subjects]
-            if not isinstance(self.worker.run(key, seed, names), Rejection):
-                yield self._gaps(Result(BEFORE), Result(key, seed), subjects)
+            once = anew and seed >= NOISE_DRAWS
+            key = noisy_key(seed if once else seed % NOISE_DRAWS)
+            known = self.load(key) if once else self._has(key)
+            key = key if known else BEFORE
+            rejected = self.worker.run(key, seed, names)
+            gaps = None if rejected else self._gaps(Result(BEFORE), Result(key, seed), subjects)
+            if once and known:
+                self.worker.drop(key)
+            if gaps is not None:
+                yield gaps
 
     def _allow_noise(
         self,
@@ -146,7 +154,7 @@ class Judge:
         if not self.settings.derives or (further and self._drawing_seconds > DRAWING_SECONDS):
             return
         started = time.monotonic()
-        for gaps in self.moves(subjects, [seed]):
+        for gaps in self.moves(subjects, [seed], anew=seed >= FEW_DRAWS):
             for subject, found in zip(subjects, gaps, strict=True):
                 moves = np.full(1, np.inf) if found.reason else found.relative
                 noise[subject.name] = np.maximum(noise.get(subject.name, np.zeros(1)), moves)

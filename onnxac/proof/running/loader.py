@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from onnxac.proof.judging.noise import (
 from onnxac.proof.running.process import Rejection, Worker
 from onnxac.proof.running.signature import to_bytes
 from onnxac.proof.settings import Settings
+from onnxac.report.places import all_nodes
 from onnxac.storage.wire import is_large
 
 ONNX_RUNTIME, REFERENCE, IN_FLOAT64 = "onnxruntime", "reference", "float64"
@@ -93,31 +95,33 @@ class Loader:
                 key, source, self._backend, libraries=libraries, renamed=renamed
             )
         path = self._folder / f"{key}.onnx"
-        path.write_bytes(to_bytes_with(side.model, extra, is_file=source is not None))
+        in_files = _lies_in_files(side.model)
+        if source is not None and not is_large(source):
+            shutil.copyfile(source, path)
+            _append_outputs(path, side.model, extra)
+        else:
+            path.write_bytes(to_bytes_with(side.model, extra, is_file=source is not None))
         return self._worker.load(
             key,
             path,
             self._backend,
-            folder=None if source is None else side.folder.resolve(),
+            folder=side.folder.resolve() if source is not None and in_files else None,
             libraries=libraries,
             renamed=renamed,
         )
 
     def further(self, key: str) -> bool:
         """Load the first model with noise, or in float64; whether that could be done."""
-        case = self._case
-        model = onnx.ModelProto()
-        model.CopyFrom(case.a.model)
-        _add_outputs(model, [s.pair.first for s in self.subjects if s.inside])
+        model, folder = self._case.a.model, self._case.a.folder.resolve()
         path = self._folder / f"{key}.onnx"
         if key == FLOAT64:
             if bytes_of(model) > WIDENED_BYTES:
                 return False
-            path.write_bytes(model.SerializeToString())
-            folder = case.a.folder.resolve()
+            inside = [s.pair.first for s in self.subjects if s.inside]
+            path.write_bytes(to_bytes_with(model, inside, is_file=True))
             return self._worker.load(key, path, IN_FLOAT64, folder=folder) is None
         # Half precision is rounded to its own digits, of which a small value has as many.
-        single = coarsest_epsilon(case.a.model) == EPSILON["float32"]
+        single = coarsest_epsilon(model) == EPSILON["float32"]
         return (single and self._noisy(key, model, path, results=True)) or self._noisy(
             key, model, path, results=False
         )
@@ -127,6 +131,8 @@ class Loader:
         seed, least = int(key.rsplit(" ", 1)[1]), self._settings.spacing
         folder = self._case.a.folder
         written = write_noisy(model, folder, path, seed, least, results=results)
+        if written:
+            _append_outputs(path, model, [s.pair.first for s in self.subjects if s.inside])
         libraries = self._settings.custom_ops
         loaded = (
             written and self._worker.load(key, path, self._backend, libraries=libraries) is None
@@ -145,16 +151,32 @@ def to_bytes_with(model: onnx.ModelProto, extra: Sequence[str], *, is_file: bool
 
     is_file  external data may stay where it is
     """
-    if extra:
-        copy = onnx.ModelProto()
-        copy.CopyFrom(model)
-        _add_outputs(copy, extra)
-        model = copy
-    return bytes(model.SerializeToString()) if is_file else to_bytes(model)
+    own = bytes(model.SerializeToString()) if is_file else to_bytes(model)
+    return own + _further_outputs(model, extra)
 
 
-def _add_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
-    outputs = {v.name for v in model.graph.output}
-    for name in dict.fromkeys(names):
-        if name not in outputs:
-            model.graph.output.append(onnx.ValueInfoProto(name=name))
+def _lies_in_files(model: onnx.ModelProto) -> bool:
+    """Whether data of a model lies in other files."""
+    nodes = (*model.graph.node, *(n for f in model.functions for n in f.node))
+    attributes = [a for n in all_nodes(nodes) for a in n.attribute]
+    graphs = (model.graph, *(g for a in attributes for g in (a.g, *a.graphs)))
+    held = (t for a in attributes for t in (a.t, *a.tensors))
+    tensors = (*held, *(t for g in graphs for t in g.initializer))
+    return any(t.data_location == onnx.TensorProto.EXTERNAL for t in tensors)
+
+
+def _append_outputs(path: Path, model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Make tensors inside a model further outputs of its file."""
+    with path.open("ab") as file:
+        file.write(_further_outputs(model, names))
+
+
+def _further_outputs(model: onnx.ModelProto, names: Sequence[str]) -> bytes:
+    """What makes tensors inside a model further outputs, behind the bytes of it.
+
+    Of two messages one after the other, protobuf reads the fields of both.
+    """
+    known = {v.name for v in model.graph.output}
+    graph = onnx.GraphProto()
+    graph.output.extend(onnx.ValueInfoProto(name=n) for n in dict.fromkeys(names) if n not in known)
+    return bytes(onnx.ModelProto(graph=graph).SerializeToString()) if graph.output else b""

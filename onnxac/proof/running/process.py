@@ -138,6 +138,10 @@ class Worker:
         }
         return _rejection(self._ask(request, f"while it loaded {self._called.get(key, key)}")[0])
 
+    def drop(self, key: str) -> None:
+        """Give up the model `key`, and what it made."""
+        self._ask({"op": "drop", "key": key}, "while it gave up a model")
+
     def feed(
         self, specs: Sequence[Spec], fill: Fill, file: Path | None = None
     ) -> dict[str, Shape] | Rejection:

@@ -226,6 +226,21 @@ def read_evaluator(path: str, folder: str | None, wide: bool) -> ReferenceEvalua
     """
     model = onnx.load(path, load_external_data=False)
     onnx.load_external_data_for_model(model, folder or os.path.dirname(os.path.abspath(path)))
-    if wide:
-        widen(model)
-    return evaluator(model)
+    if not wide:
+        return evaluator(model)
+    # Weights are held once, as arrays; a protobuf frees none of its memory before all of it goes.
+    weights = {t.name: _widened(t) for t in model.graph.initializer}
+    fields = [f for f in model.graph.DESCRIPTOR.fields_by_name if f != "initializer"]
+    bare = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    bare.functions.extend(model.functions)
+    bare.graph.MergeFrom(onnx.GraphProto(**{f: getattr(model.graph, f) for f in fields}))
+    widen(bare)
+    made = evaluator(bare)
+    made.rt_inits_.update(weights)
+    return made
+
+
+def _widened(tensor: onnx.TensorProto) -> NDArray[Any]:
+    values = numpy_helper.to_array(tensor)
+    # What is not widened is a view of the protobuf.
+    return values.astype(np.float64 if tensor.data_type in NARROW else values.dtype)

@@ -7,6 +7,7 @@ libraries are loaded:
 
     {"memory_limit": bytes or null}
     {"op": "load", "key": k, "path": p, "backend": b, "folder": f, "libraries": [], "renamed": {}}
+    {"op": "drop", "key": k}
     {"op": "feed", "specs": [...], "fill": {...}, "file": path or null}
     {"op": "run", "key": k, "moved": seed or null, "least": ε of the move, at least,
      "names": [outputs to keep] or null}
@@ -70,6 +71,9 @@ def runtime(path: str, folder: str | None, libraries: list[str]) -> Runner:
     options = ort.SessionOptions()
     # The graph as it is written: an optimizer's mistake must not hide, or cause, one of ours.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    # What a run took is given back behind it: several models are loaded side by side.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
     # One thread: the least processor time, and the same sums in the same order each time.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -149,6 +153,7 @@ class _Server:
     def answer(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
         operation = {
             "load": self._load,
+            "drop": self._drop,
             "feed": self._feed,
             "run": self._run,
             "gaps": self._gaps,
@@ -165,6 +170,12 @@ class _Server:
             runner = reference(path, folder, backend == "float64")
         self._models[request["key"]] = runner
         self._renamed[request["key"]] = request["renamed"]
+        return {"ok": True}, {}
+
+    def _drop(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
+        key = request["key"]
+        del self._models[key]
+        self._outputs = {r: made for r, made in self._outputs.items() if r[0] != key}
         return {"ok": True}, {}
 
     def _feed(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
