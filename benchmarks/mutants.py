@@ -37,7 +37,7 @@ TESTS = {
     "planning": ("concat", "left_alone", "layouts", "costs", "fusible", "exact"),
     "rewriting": ("preservation", "left_alone", "isolation", "layouts", "exact"),
     "proof": ("strictness", "certificate_operators", "hidden", "isolation", "real_inputs",
-              "certificate_faults", "verify", "certificate"),
+              "certificate_borders", "certificate_faults", "verify", "certificate"),
 }  # fmt: skip
 # Seconds for the tests of one change. What takes longer hangs, and counts as noticed.
 LONGEST = 900
