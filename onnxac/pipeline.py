@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,24 +25,7 @@ __all__ = ["ModelOrPath", "Options", "inspect", "left_alone", "optimize", "optim
 
 ModelOrPath = ModelProto | str | os.PathLike[str]
 
-# What is made of a model lives to the end of its job; to look for garbage every 700 objects is a
-# twentieth of a small job, and a quarter of one of 10,000 nodes.
-_OBJECTS = 2_000_000
 
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Look for garbage as seldom as that; afterwards as the caller has it."""
-    young, *older = before = gc.get_threshold()
-    # 0 is never.
-    gc.set_threshold(young and max(young, _OBJECTS), *older)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-
-
-@_undisturbed()
 def optimize(model: ModelOrPath, options: Options | None = None) -> tuple[ModelProto, Report]:
     """Merge what is linear, prove it, and say what was done.
 
@@ -68,7 +48,6 @@ def optimize(model: ModelOrPath, options: Options | None = None) -> tuple[ModelP
     return job.result, _named(job.report, None, digest_of(job.result))
 
 
-@_undisturbed()
 def optimize_file(source: Path, target: Path, options: Options | None = None) -> Report:
     """`optimize`, from file to file. The target appears whole and proven, or not at all.
 
@@ -89,7 +68,6 @@ def optimize_file(source: Path, target: Path, options: Options | None = None) ->
     return report
 
 
-@_undisturbed()
 def inspect(
     model: ModelOrPath, options: Options | None = None, *, certified: bool = False
 ) -> Report:

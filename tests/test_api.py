@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import re
 import subprocess
@@ -15,9 +14,9 @@ import pytest
 from cli_harness import ACNET, ACNET_FUSED, NETWORK, REPVGG, ROOT, onnxac
 
 import onnxac as library
-from onnxac.errors import MissingExtraError, ModelError, UsageError
+from onnxac.errors import MissingExtraError, UsageError
 from onnxac.page.static import static_page
-from onnxac.pipeline import Options, optimize
+from onnxac.pipeline import Options
 from onnxac.report import Report
 from onnxac.report.fleet import FleetReport
 
@@ -212,15 +211,3 @@ def test_pandas(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(MissingExtraError, match="pip install pandas"):
         report.to_pandas()
-
-
-def test_garbage_is_collected_as_before_when_the_job_ends() -> None:
-    seen = list[int]()
-    before = gc.get_threshold()
-    options = Options(verify=False, progress=lambda *_: seen.append(gc.get_threshold()[0]))
-    optimize(NETWORK, options)
-    assert min(seen) > before[0]
-    assert gc.get_threshold() == before
-    with pytest.raises(ModelError):
-        optimize("no-such-model.onnx", options)
-    assert gc.get_threshold() == before
