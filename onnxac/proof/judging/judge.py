@@ -154,10 +154,15 @@ class Judge:
         if not self.settings.derives or (further and self._drawing_seconds > DRAWING_SECONDS):
             return
         started = time.monotonic()
-        for gaps in self.moves(subjects, [seed], anew=seed >= FEW_DRAWS):
+        anew = seed >= FEW_DRAWS
+        for gaps in self.moves(subjects, [seed], anew=anew):
             for subject, found in zip(subjects, gaps, strict=True):
-                moves = np.full(1, np.inf) if found.reason else found.relative
-                noise[subject.name] = np.maximum(noise.get(subject.name, np.zeros(1)), moves)
+                moves = np.full(1, np.inf) if found.reason else found.relative.copy()
+                before = noise.get(subject.name, np.zeros(1))
+                if anew and not found.reason:
+                    # Of many values the first draws have told; it is single ones that hardly moved.
+                    moves[0] = before[0]
+                noise[subject.name] = np.maximum(before, moves)
         self._drawing_seconds += time.monotonic() - started if further else 0.0
 
     def _gaps(
