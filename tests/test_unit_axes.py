@@ -92,3 +92,37 @@ def test_a_batch_of_one_is_no_axis_to_move() -> None:
     assert [n.op_type for n in after.graph.node] == ["Transpose", "Conv", "Relu"]
     values = feeds(before, 0)
     assert np.array_equal(run(after, values)[0], run(before, values)[0])
+
+
+@pytest.mark.parametrize(
+    ("channels", "left"),
+    [(32, ["Conv", "Relu"]), (128, ["Unsqueeze", "Conv", "Reshape", "Relu"])],
+)
+def test_an_axis_that_was_put_in_for_a_window_stays_where_it_pays(
+    channels: int, left: list[str]
+) -> None:
+    """Keras' Conv1D: over one axis a large window takes longer than two nodes more."""
+    draw = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "axis"], ["u"]),
+        helper.make_node("Conv", ["u", "w"], ["c"], pads=[0, 1, 0, 1]),
+        helper.make_node("Squeeze", ["c", "axis"], ["s"]),
+        helper.make_node("Mul", ["s", "scale"], ["m"]),
+        helper.make_node("Add", ["m", "shift"], ["a"]),
+        helper.make_node("Relu", ["a"], ["y"]),
+    ]
+    held = {
+        "axis": np.array([2]),
+        "w": draw.integers(-4, 5, (channels, channels, 1, 3)).astype(np.float32),
+        "scale": draw.integers(-4, 5, (channels, 1)).astype(np.float32),
+        "shift": draw.integers(-4, 5, (channels, 1)).astype(np.float32),
+    }
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, channels, 64])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, channels, 64])
+    weights = [numpy_helper.from_array(v, k) for k, v in held.items()]
+    graph = helper.make_graph(nodes, "g", [x], [y], weights)
+    before = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    after, _ = optimize(before, Options(verify=False))
+    assert [n.op_type for n in after.graph.node] == left
+    values = feeds(before, 0)
+    assert np.array_equal(run(after, values)[0], run(before, values)[0])

@@ -216,8 +216,7 @@ class Writer(Frame):
     def _along_two(self, order: list[int], head: _Steps, tail: _Steps, window: Window) -> _Around:
         """The window over an axis of extent 1 too, where the source has one and no step is added.
 
-        ONNX Runtime takes 1.1 to 1.7 times as long for a window over one axis as for the same one
-        over two: it lays out maps of two axes for its kernels, and no others.
+        That is what runtimes are quicker with: see `cost`.
         """
         named = [e for e in self.term.view if e is not None]
         if 1 in self.source and len(named) < len(self.source):

@@ -14,7 +14,7 @@ import numpy as np
 
 from onnxac.algebra import Axis, Lazy, Term
 from onnxac.algebra.kernel import Array
-from onnxac.recipes.cost import Cost, transposed_cost, window_cost
+from onnxac.recipes.cost import Cost, over_one_axis, transposed_cost, window_cost
 from onnxac.recipes.site import Site
 from onnxac.recipes.steps import FAR, Dims, Step, Weight, grown, padded, size, sliced
 
@@ -82,8 +82,9 @@ class Window:
     def _cost(self, axes: Sequence[Axis]) -> Cost:
         channels = self.term.channels
         assert channels is not None
-        weights = math.prod(a.taps for a in axes)
-        return window_cost(size(self.outs), (channels.out, channels.width), channels.group, weights)
+        taps = math.prod(a.taps for a in axes)
+        cost = window_cost(size(self.outs), (channels.out, channels.width), channels.group, taps)
+        return over_one_axis(cost) if len(axes) == 1 and taps > 1 else cost
 
     def _plain(self, axes: tuple[Axis, ...], kernel: Lazy[Array]) -> list[Step]:
         """Pads of the modes that a Conv has not itself, and the Conv."""
