@@ -69,6 +69,32 @@ def test_the_oracle_s_convolution_is_that_of_the_runtime(
     np.testing.assert_array_equal(found, exact)
 
 
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.BFLOAT16])
+def test_the_oracle_s_convolution_in_half_precision_rounds_once(kind: int) -> None:
+    """As runtimes do; after each tap the sum would lose a digit or two."""
+    dtype = helper.tensor_dtype_to_np_dtype(kind)
+    w = rng.standard_normal((4, 8, 5, 5)).astype(dtype)
+    b, x = rng.standard_normal(4).astype(dtype), rng.standard_normal((1, 8, 9, 9)).astype(dtype)
+    node = helper.make_node("Conv", ["x", "w", "b"], ["y"], pads=[2, 2, 2, 2])
+
+    def evaluated(kind: Any) -> NDArray[Any]:
+        given = {"w": w.astype(kind), "b": b.astype(kind)}
+        made = helper.make_graph([node], "g", [_info("x", kind)], [_info("y", kind)])
+        made.initializer.extend(numpy_helper.from_array(v, k) for k, v in given.items())
+        model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 22)])
+        (found,) = evaluator(model).run(None, {"x": x.astype(kind)})
+        return np.asarray(found)
+
+    found = evaluated(dtype)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, evaluated(np.float32).astype(dtype))
+
+
+def _info(name: str, kind: Any) -> onnx.ValueInfoProto:
+    code = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    return helper.make_tensor_value_info(name, code, None)
+
+
 @pytest.mark.parametrize(
     ("shape", "kernel", "attributes"),
     [

@@ -77,6 +77,11 @@ class Conv(OpRun):
         pads: Sequence[int] | None = None,
         strides: Sequence[int] | None = None,
     ) -> tuple[NDArray[Any]]:
+        own = x.dtype
+        if own.itemsize < np.dtype(np.float32).itemsize:
+            # As runtimes do: a sum in half precision is rounded once, not after each tap.
+            x, w = x.astype(np.float32), w.astype(np.float32)
+            b = None if b is None else b.astype(np.float32)
         axes, taps = w.ndim - 2, w.shape[2:]
         if x.ndim != w.ndim or axes < 1 or tuple(kernel_shape or taps) != taps:
             raise ValueError(f"Conv of {x.shape} with a kernel of {w.shape}")
@@ -102,7 +107,7 @@ class Conv(OpRun):
         assert y is not None, "a kernel has a tap"
         if b is not None:
             y += b.reshape(groups, -1, 1)
-        return (y.reshape(len(x), w.shape[0], *size),)
+        return (y.reshape(len(x), w.shape[0], *size).astype(own, copy=False),)
 
 
 def _padding(
