@@ -61,8 +61,11 @@ def export(model: nn.Module, x: torch.Tensor, path: Path, flavour: str) -> None:
 
 
 def without_bulk(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Remove the bulky metadata that the dynamo exporter attaches to every node."""
-    for node in [*model.graph.node, *(n for f in model.functions for n in f.node)]:
+    """Remove the bulky metadata that the dynamo exporter attaches to every node, in bodies too."""
+    waiting = [*model.graph.node, *(n for f in model.functions for n in f.node)]
+    while waiting:
+        node = waiting.pop()
+        waiting += [n for a in node.attribute for n in a.g.node]
         kept = [entry for entry in node.metadata_props if entry.key not in BULKY]
         del node.metadata_props[:]
         node.metadata_props.extend(kept)
